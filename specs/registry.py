@@ -1,8 +1,8 @@
 """Words in the configuration, and the classes behind them.
 
-A registry looks after one folder: `type: ssh` in a document is the class `Connector` in ``backends/connectors/ssh.py``.
-``backends/connectors/ssh.py``. Third parties add words through entry points of the group ``gatewright.<kind>s``. A module is
-imported when its word is first used, so an optional client library costs nothing, and a missing one is refused with the extra to install.
+A registry looks after one folder: `type: ssh` in a document is the class `Connector` in ``backends/connectors/ssh.py``. Third
+parties add words through entry points of the group ``gatewright.<kind>s``. A module is imported when its word is first
+used, so an optional client library costs nothing, and a missing one is refused with the extra to install.
 
 >>> registry = Registry("format", "specs.formats", "Format")
 >>> "json" in registry.words()
