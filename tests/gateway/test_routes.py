@@ -1,0 +1,130 @@
+"""Routing: Falcon's template syntax, one look-up whatever the number of channels."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.routes import Routes, parse_template
+from specs.problems import ConfigurationError
+
+
+def routes_of(*templates, **more):
+    routes = Routes()
+    for template in templates:
+        routes.add(template, ["GET"], template, name=template, **more)
+    return routes
+
+
+def found(routes, path, host=""):
+    match = routes.find(host, path)
+    return None if match is None else (match.methods.get("GET"), dict(match.params))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", ("/", {})),
+        ("/customers", ("/customers", {})),
+        ("/customers/", None),
+        ("/customers/12", ("/customers/{cust_id}", {"cust_id": "12"})),
+        ("/customers/new", ("/customers/new", {})),
+        ("/customers/new/cases", ("/customers/{cust_id}/cases", {"cust_id": "new"})),
+        ("/orders/17", ("/orders/{number:int}", {"number": "17"})),
+        ("/orders/x", ("/orders/{code}", {"code": "x"})),
+        ("/files/a/b.txt", ("/files/{name:path}", {"name": "a/b.txt"})),
+        ("/files", None),
+        ("/files/", None),
+        ("/compare/v1...v2", ("/compare/{base}...{head}", {"base": "v1", "head": "v2"})),
+        ("/compare/v1", None),
+        ("/nowhere", None),
+    ],
+)
+def test_a_path_leads_to_the_most_specific_template(path, expected):
+    routes = routes_of(
+        "/",
+        "/customers",
+        "/customers/{cust_id}",
+        "/customers/new",
+        "/customers/{cust_id}/cases",
+        "/orders/{number:int}",
+        "/orders/{code}",
+        "/files/{name:path}",
+        "/compare/{base}...{head}",
+    )
+    assert found(routes, path) == expected
+
+
+def test_a_prefix_takes_everything_below_it():
+    routes = Routes()
+    routes.add("/erp/", ["GET"], "erp", name="erp", prefix=True)
+    routes.add("/erp/special", ["GET"], "special", name="special")
+    assert [found(routes, p) for p in ("/erp/a/b", "/erp/", "/erp", "/erp/special", "/erpx")] == [
+        ("erp", {}),
+        ("erp", {}),
+        ("erp", {}),
+        ("special", {}),
+        None,
+    ]
+
+
+def test_a_host_is_preferred_to_any_host():
+    routes = Routes()
+    routes.add("/x", ["GET"], "any", name="any")
+    routes.add("/x", ["GET"], "mine", name="mine", hosts=["API.example.com"])
+    routes.add("/y", ["GET"], "only", name="only", hosts=["api.example.com"])
+    assert found(routes, "/x", "api.example.com") == ("mine", {})
+    assert found(routes, "/x", "other.example.com") == ("any", {})
+    assert found(routes, "/y", "other.example.com") is None
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "x",
+        "/{}",
+        "/{a",
+        "/a}",
+        "/{a}/{a}",
+        "/{a:nope}",
+        "/{a:path}/b",
+        "//a",
+        "/a/../b",
+        "/a b",
+        "/a?b",
+        "/{a:int}x",
+        "/{1}",
+    ],
+)
+def test_what_is_no_template_is_refused_with_its_place(template):
+    with pytest.raises(ConfigurationError) as refused:
+        parse_template(template, "channels.c.path")
+    assert refused.value.path == "channels.c.path"
+    assert refused.value.remedy
+
+
+def test_two_channels_cannot_have_one_path_and_method():
+    routes = routes_of("/a/{x}")
+    routes.add("/a/{x}", ["PUT"], "other", name="other")
+    with pytest.raises(ConfigurationError, match="leads to the channel"):
+        routes.add("/a/{x}", ["GET"], "third", name="third")
+    with pytest.raises(ConfigurationError, match="with other names"):
+        routes.add("/a/{y}", ["POST"], "fourth", name="fourth")
+
+
+segments = st.text(
+    st.characters(codec="utf-8", exclude_characters="/{}", exclude_categories=["Cc", "Cs", "Zs"]), min_size=1
+)
+
+
+@given(st.lists(segments, min_size=1, max_size=6))
+def test_what_the_variables_took_is_what_the_path_holds(parts):
+    template = "/" + "/".join(f"{{v{i}}}" for i in range(len(parts)))
+    assert found(routes_of(template), "/" + "/".join(parts)) == (template, {f"v{i}": p for i, p in enumerate(parts)})
+
+
+def test_ten_thousand_channels_are_found_like_ten():
+    routes = Routes()
+    for number in range(10_000):
+        routes.add(f"/api/ch{number}/items/{{item_id}}", ["GET"], number, name=f"ch{number}")
+    assert found(routes, "/api/ch9999/items/7") == (9999, {"item_id": "7"})
+    assert len(routes) == 10_000
