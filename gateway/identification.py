@@ -1,0 +1,105 @@
+"""Who is calling? The security of one channel: an OR of ANDs of definitions, as in OpenAPI.
+
+>>> requirement = [["partners"], ["staff", "device"]]     # partners, or staff together with device
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from gateway.authenticators import Authenticator, Credential, Rejected
+from specs.exchange import ANONYMOUS, Identity
+from specs.problems import Problem
+
+if TYPE_CHECKING:
+    from specs.exchange import Exchange
+
+
+class Security:
+    """What a channel asks of its callers. *alternatives*: one of them is enough, all definitions of it are needed.
+
+    *failed* is told of each request whose credentials were wrong, so that guessing is limited by address.
+    """
+
+    def __init__(self, alternatives: Sequence[Sequence[Authenticator]], failed: Callable[[Exchange], None]) -> None:
+        self.alternatives = [tuple(alternative) for alternative in alternatives]
+        self._failed = failed
+        definitions = {a.name: a for alternative in self.alternatives for a in alternative}
+        self.definitions = tuple(definitions.values())
+        # One challenge per definition, each once: two that say the same would tell a client nothing more.
+        challenges = dict.fromkeys(definition.challenge for definition in self.definitions)
+        self._challenges = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
+
+    def identify(self, exchange: Exchange) -> Identity:
+        """Who is calling. Of an AND the first definition names the identity.
+
+        Raises Problem 401, with every challenge (A24: whatever the method, unless the channel answers it before).
+        """
+        if len(self.definitions) == 1:
+            identity = self._single(exchange, self.definitions[0])
+            if identity is not None:
+                return identity
+        else:
+            results = self._try_each(exchange)
+            for alternative in self.alternatives:
+                if all(results.get(definition.name) for definition in alternative):
+                    first = results[alternative[0].name]
+                    return first if first is not None else ANONYMOUS
+        detail = "send the credentials that WWW-Authenticate asks for"
+        raise Problem.of("unauthenticated", detail, headers=self._challenges)
+
+    def _single(self, exchange: Exchange, definition: Authenticator) -> Identity | None:
+        try:
+            return definition.identify(exchange)
+        except Rejected as rejected:
+            # SECURITY: A26. An unknown user costs the same as a wrong password of a known one.
+            if not rejected.spent:
+                definition.spend(exchange)
+            self._failed(exchange)
+            return None
+
+    def _try_each(self, exchange: Exchange) -> dict[str, Identity | None]:
+        """What each definition says. Stops at nothing: which one refused is not to be told from the time it took."""
+        results: dict[str, Identity | None] = {}
+        unspent: Authenticator | None = None
+        spent = False
+        rejected_any = False
+        for definition in self.definitions:
+            try:
+                results[definition.name] = definition.identify(exchange)
+                spent = spent or results[definition.name] is not None
+            except Rejected as rejected:
+                rejected_any = True
+                spent = spent or rejected.spent
+                unspent = unspent if rejected.spent else definition
+        if rejected_any and not any(results.values()):
+            if unspent is not None and not spent:
+                unspent.spend(exchange)
+            self._failed(exchange)
+        return results
+
+
+class Consumers:
+    """The consumers of a snapshot, by user name and by digest of their keys."""
+
+    def __init__(self, by_username: Mapping[str, Credential], by_key: Mapping[str, Identity]) -> None:
+        self._by_username = by_username
+        self._by_key = by_key
+
+    def by_username(self, username: str, groups: frozenset[str]) -> Credential | None:
+        """The credential of the consumer with this user name who is in one of *groups*, or in any where that is empty."""
+        found = self._by_username.get(username)
+        if found is None or (groups and not groups & found.identity.groups):
+            return None
+        return found
+
+    def by_key(self, digest: str, groups: frozenset[str]) -> Identity | None:
+        """The consumer one of whose keys has this digest, likewise.
+
+        # SECURITY: A28. A dictionary of keyed digests leaks nothing by time: a caller cannot choose what a digest begins with.
+        """
+        found = self._by_key.get(digest)
+        if found is None or (groups and not groups & found.groups):
+            return None
+        return found
