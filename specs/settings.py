@@ -106,6 +106,7 @@ class Secret:
     """A value that is needed in clear when used and is never printed: `reveal` gives it."""
 
     __slots__ = ("_value",)
+    leaf: ClassVar[str] = "secret"  #: what `map_leaves` calls it
 
     def __init__(self, value: str) -> None:
         self._value = value
@@ -143,11 +144,13 @@ class Secret:
 class Password(Secret):
     """A secret that is only ever compared: configuration keeps its hash alone, and `reveal` gives that hash."""
 
+    leaf = "password"
+
     def __repr__(self) -> str:
         return "Password('***')"
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(setting,))
 class Settings:
     """A frozen set of settings. A subclass declares them: ``host: str = setting("name or address of the host")``.
 
@@ -252,22 +255,19 @@ class Settings:
         return {**schema, "required": required} if required else schema
 
 
-Visit = Callable[[Literal["plain", "secret", "password"], str, str], Any]
+Visit = Callable[[str, str, str], Any]
 
 
 def map_leaves(kind: Any, value: Any, visit: Visit, path: str = "") -> Any:
     """*value*, as *kind* (a type of a setting) would read it, with each text in it replaced by ``visit(kind, text, path)``.
 
-    The first argument tells what the text is there: ``secret`` (`Secret`), ``password`` (`Password`) or ``plain``. What
-    does not fit *kind* is walked as plain, so that reading it afterwards names the fault.
+    The first argument tells what the text is there: the `Secret.leaf` of its type (``secret``, ``password`` ...) or
+    ``plain``. What does not fit *kind* is walked as plain, so that reading it afterwards names the fault.
     """
     options = [option for option in _options(kind) if option is not type(None)]
     if isinstance(value, str):
         secret = [o for o in options if isinstance(o, type) and issubclass(o, Secret)]
-        word: Literal["plain", "secret", "password"] = "plain"
-        if secret:
-            word = "password" if any(issubclass(o, Password) for o in secret) else "secret"
-        return visit(word, value, path)
+        return visit(secret[-1].leaf if secret else "plain", value, path)
     if isinstance(value, Mapping):
         known: dict[str, Any] = {}
         inner: Any = Any

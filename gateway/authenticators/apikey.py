@@ -29,4 +29,6 @@ class Authenticator(authenticators.Authenticator):
             if bool(self.groups) == (self.key is not None):
                 raise ConfigurationError(path, "give a key or groups of consumers, and not both", "groups: [gold]")
             if not re.fullmatch(r"[A-Za-z0-9-]+", self.header):
-                raise ConfigurationError(f"{path}.header", f"not the name of a header: '{self.header}'", "write X-API-Key")
+                raise ConfigurationError(
+                    f"{path}.header", f"not the name of a header: '{self.header}'", "write X-API-Key"
+                )

@@ -27,10 +27,14 @@ class Authenticator(authenticators.Authenticator):
             """Raises ConfigurationError."""
             if self.groups:
                 if self.username is not None or self.password is not None:
-                    raise ConfigurationError(path, "groups and a username cannot both be given", "leave one of them out")
+                    raise ConfigurationError(
+                        path, "groups and a username cannot both be given", "leave one of them out"
+                    )
             elif not self.username or self.password is None:
                 raise ConfigurationError(path, "nobody could come in", "give username and password, or groups")
             if self.username and ":" in self.username:
-                raise ConfigurationError(f"{path}.username", "a username cannot hold a colon (RFC 7617)", "leave it out")
+                raise ConfigurationError(
+                    f"{path}.username", "a username cannot hold a colon (RFC 7617)", "leave it out"
+                )
             if any(character in self.realm for character in '"\\\r\n') or not self.realm.isprintable():
                 raise ConfigurationError(f"{path}.realm", "a realm holds no quotes, backslashes or control characters")

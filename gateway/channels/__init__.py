@@ -1,0 +1,91 @@
+"""Channels: the ways in. One file adds one; this page says what to write.
+
+A channel object is one channel of one snapshot, with everything computed that can be: the pipeline only calls its steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
+from specs import settings
+from specs.settings import Seconds, Size, setting
+
+if TYPE_CHECKING:
+    from gateway.pipeline import Step
+    from specs.exchange import Exchange
+    from specs.problems import Problem
+
+
+class Route(NamedTuple):
+    """Where a channel is found. *prefix* takes every path below the template too."""
+
+    template: str
+    methods: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
+    prefix: bool = False
+
+
+class Channel:
+    """One way in.
+
+    *steps* are what the pipeline runs for a request, *options_steps* for an OPTIONS request, and `routes` says where the
+    channel is found. A subclass names its `Settings` and writes `read`, `run`, `write` and `refuse`.
+    """
+
+    word = ""
+
+    class Settings(settings.Settings):
+        """What every channel over HTTP can be told."""
+
+        path: PathTemplate = setting("path template, such as /customers/{cust_id}")
+        methods: Methods | None = setting("HTTP methods; those the service has handlers for if left out", default=None)
+        host: Hosts = setting("host names that the channel answers to; any if left out", default=[])
+        security: Requirements = setting(
+            "who may call: one name is enough, an inner list needs all of its own", default=[]
+        )
+        groups: Groups = setting("groups one of which the caller has to be in", default=[])
+        limit: LimitName | None = setting("limit that all calls of this channel share", default=None)
+        allow: Addresses = setting("addresses that may call; any if left out", default=[])
+        deny: Addresses = setting("addresses that may not call", default=[])
+        deadline: Seconds | None = setting(
+            "the longest an answer may take; the service's own if left out", default=None
+        )
+        max_body: Size | None = setting("largest body that is read; the gateway's if left out", default=None)
+        cors: Cors | None = setting("pages of which other origins may call", default=None)
+        enabled: bool = setting("whether the channel takes calls", default=True)
+        description: str = setting("a sentence for the documentation", default="")
+        deprecated: bool = setting("whether callers are told that the channel is going away", default=False)
+
+    name: str
+    steps: tuple[Step, ...] = ()
+    options_steps: tuple[Step, ...] = ()
+
+    def routes(self) -> Iterator[Route]:
+        """Where the channel is found."""
+        raise NotImplementedError
+
+    def read(self, exchange: Exchange) -> None:
+        """Validate: fill body, payload and input. Raises Problem."""
+        raise NotImplementedError
+
+    def run(self, exchange: Exchange) -> None:
+        """Execute: fill outcome. Raises Problem."""
+        raise NotImplementedError
+
+    def write(self, exchange: Exchange) -> None:
+        """Serialise: fill the response from the outcome."""
+        raise NotImplementedError
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        """Fill the response with *problem*, in the channel's format."""
+        raise NotImplementedError
+
+    def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:
+        """Further headers of an answer to OPTIONS."""
+        return []
+
+    def __init__(self, name: str, settings: Any) -> None:
+        self.name = name
+        self.settings = settings

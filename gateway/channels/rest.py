@@ -1,0 +1,270 @@
+"""REST: a path and its methods lead to a service; JSON unless the channel lists other formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from specs.compiled import CompiledContract, without_details
+from specs.formats.content import decode_content, encode_content
+from specs.query import parse_query
+
+from gateway import channels
+from gateway.channels import Route
+from gateway.configuration.parts import Formats
+from specs import negotiation
+from specs.exchange import Call, Outcome
+from specs.names import ServiceName
+from specs.problems import Problem
+from specs.settings import Size, setting
+
+if TYPE_CHECKING:
+    from backends.executors import Executor
+    from specs.exchange import Exchange
+    from specs.formats import Format
+
+#: What a service without handlers for particular verbs is called by.
+DEFAULT_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Runtime(NamedTuple):
+    """What a channel needs of the snapshot to reach its service. *contract* is None while the service is not deployed."""
+
+    contract: CompiledContract | None
+    executor: Executor
+    formats: Sequence[Format]
+    max_body: int
+    deadline: float
+    validate: bool = True
+    error_details: bool = True
+
+
+class Channel(channels.Channel):
+    """A service behind a path, in the formats that the channel lists; the caller's ``Accept`` chooses among several."""
+
+    word = "rest"
+
+    class Settings(channels.Channel.Settings):
+        """Settings of a REST channel."""
+
+        service: ServiceName = setting("name of the service that answers")
+        format: Formats = setting("format or list of formats, the preferred one first", default=["json"])
+        params_priority: Literal["query", "body"] = setting(
+            "which wins where the query and the body both give a value; the path wins over both", default="query"
+        )
+        compress: Size | None = setting(
+            "answers of at least this size are compressed for callers that ask", default=None
+        )
+
+    def __init__(self, name: str, settings: Any, runtime: Runtime) -> None:
+        super().__init__(name, settings)
+        self._runtime = runtime
+        self._contract = runtime.contract
+        self._formats = tuple(runtime.formats)
+        self._answers = tuple(format_ for format_ in self._formats if format_.writes) or self._formats
+        self._only = self._answers[0] if len(self._answers) == 1 else None
+        self._body_wins = settings.params_priority == "body"
+        self._cors = Cors(settings.cors, self._methods()) if settings.cors is not None else None
+
+    def routes(self) -> Iterator[Route]:
+        yield Route(self.settings.path, self._methods(), tuple(self.settings.host))
+
+    def _methods(self) -> tuple[str, ...]:
+        if self.settings.methods:
+            return tuple(self.settings.methods)
+        return (self._contract.contract.verbs if self._contract is not None else ()) or DEFAULT_METHODS
+
+    # validate
+
+    def read(self, exchange: Exchange) -> None:
+        contract = self._contract
+        if contract is None:
+            detail = f"the service '{self.settings.service}' is not deployed"
+            raise Problem.of("service-not-deployed", detail, headers=[("Retry-After", "5")])
+        exchange.format = self._only or self._choose(exchange)
+        query = parse_query(exchange.query_string) if exchange.query_string else {}
+        exchange.query = query
+        textual = False
+        if exchange.body_length:
+            textual = self._read_body(exchange, contract)
+        sources: Mapping[str, Any] = exchange.params
+        if query:
+            if self._body_wins and isinstance(exchange.payload, dict):
+                query = {name: value for name, value in query.items() if name not in exchange.payload}
+            sources = {**query, **exchange.params}
+        try:
+            exchange.input = contract.read(exchange.payload, sources, textual=textual, validate=self._runtime.validate)
+        except Problem as problem:
+            if self._runtime.error_details:
+                raise
+            raise without_details(problem) from None
+
+    def _choose(self, exchange: Exchange) -> Format:
+        accept = exchange.headers.get("accept", "")
+        chosen = negotiation.choose(accept, self._answers)
+        if chosen is None:
+            offered = ", ".join(format_.content_type for format_ in self._answers)
+            raise Problem.of("not-acceptable", f"this channel answers in {offered}")
+        return chosen
+
+    def _read_body(self, exchange: Exchange, contract: CompiledContract) -> bool:
+        """Fill body and payload; whether the payload's values are texts that the contract has to type."""
+        most = self._runtime.max_body
+        body = exchange.read_body(most)
+        encoding = exchange.headers.get("content-encoding", "")
+        if encoding and encoding.lower() != "identity":
+            body = decode_content(body, encoding, most)
+        exchange.body = body
+        if not body:
+            return False
+        content_type = exchange.headers.get("content-type", "")
+        exchange.content_type = content_type
+        format_ = self._format_of(content_type, body, exchange)
+        parsed = format_.parse(body, contract.contract, content_type=content_type)
+        exchange.payload = parsed.payload
+        exchange.files = parsed.files
+        if format_.word == "form":
+            exchange.form = parsed.payload
+        return parsed.textual
+
+    def _format_of(self, content_type: str, body: bytes, exchange: Exchange) -> Format:
+        if not content_type:
+            return self._formats[0]
+        media_type, _ = negotiation.parse_content_type(content_type)
+        for format_ in self._formats:
+            if format_.reads(media_type):
+                return format_
+        # curl -d sends JSON as a form. SECURITY: not where a cookie names the caller, since any web page can send a form.
+        first = body.lstrip()[:1]
+        if (
+            media_type == "application/x-www-form-urlencoded"
+            and first in (b"{", b"[")
+            and "cookie" not in exchange.headers
+        ):
+            for format_ in self._formats:
+                if format_.word == "json":
+                    return format_
+        accepted = ", ".join(format_.media_types[0] for format_ in self._formats if format_.media_types)
+        raise Problem.of("unsupported-media-type", f"this channel takes {accepted or 'any text'}")
+
+    # execute
+
+    def run(self, exchange: Exchange) -> None:
+        runtime = self._runtime
+        exchange.outcome = runtime.executor.run(
+            Call(
+                service=self.settings.service,
+                input=exchange.input,
+                payload=exchange.payload,
+                raw=exchange.body,
+                cid=exchange.cid,
+                identity=exchange.identity,
+                deadline=exchange.started_ns / 1e9 + runtime.deadline if runtime.deadline else 0.0,
+                channel=self.name,
+                channel_type=self.word,
+                data_format=self._formats[0].word,
+                method=exchange.method,
+                path=exchange.path,
+                address=exchange.address,
+                params=exchange.params,
+                query=exchange.query,
+                form=exchange.form,
+                headers=exchange.headers,
+                files=exchange.files,
+            )
+        )
+
+    # serialise
+
+    def write(self, exchange: Exchange) -> None:
+        outcome = exchange.outcome or Outcome()
+        format_ = exchange.format
+        exchange.response_status = outcome.status
+        headers = exchange.response_headers = [*outcome.headers, *exchange.limit_headers]
+        if outcome.stream is not None:
+            headers.append(("Content-Type", outcome.content_type or "application/octet-stream"))
+            exchange.response_stream = outcome.stream
+        elif outcome.status in (204, 304):
+            exchange.response_body = b""
+        else:
+            contract = self._contract.contract if self._contract is not None else None
+            body, content_type = render(outcome, format_, contract)
+            headers.append(("Content-Type", content_type))
+            if self.settings.compress is not None:
+                body = self._compress(exchange, body)
+            exchange.response_body = body
+        if self._only is None:
+            headers.append(("Vary", "Accept"))
+        if self._cors is not None:
+            headers.extend(self._cors.answer(exchange.headers.get("origin")))
+
+    def _compress(self, exchange: Exchange, body: bytes) -> bytes:
+        exchange.response_headers.append(("Vary", "Accept-Encoding"))
+        body, encoding = encode_content(body, exchange.headers.get("accept-encoding", ""), self.settings.compress)
+        if encoding:
+            exchange.response_headers.append(("Content-Encoding", encoding))
+        return body
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        format_ = exchange.format or self._only
+        if format_ is None:
+            format_ = negotiation.choose(exchange.headers.get("accept", ""), self._answers) or self._answers[0]
+        body, content_type = format_.render_problem(problem, exchange.cid)
+        exchange.response_status = problem.status
+        headers = [("Content-Type", content_type), *problem.headers, *exchange.limit_headers]
+        if self._cors is not None:
+            headers.extend(self._cors.answer(exchange.headers.get("origin")))
+        exchange.response_headers = headers
+        exchange.response_body = body
+
+    def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:
+        return self._cors.preflight(exchange.headers) if self._cors is not None else []
+
+
+def render(outcome: Outcome, format_: Format, contract: Any) -> tuple[bytes, str]:
+    """The body of an answer and its media type. Text that a service wrote itself is sent as it is."""
+    payload = outcome.payload
+    if isinstance(payload, str) and (outcome.content_type or contract is None or contract.output is None):
+        return payload.encode(), outcome.content_type or format_.text_type
+    if isinstance(payload, (bytes, bytearray)):
+        return bytes(payload), outcome.content_type or "application/octet-stream"
+    return format_.render(payload, contract), outcome.content_type or format_.content_type
+
+
+class Cors:
+    """Which pages may call (the Fetch standard's CORS protocol), computed once.
+
+    # SECURITY: A52. Origins are compared whole: no suffixes, no patterns, and ``null`` is an origin like any other.
+    """
+
+    def __init__(self, settings: Any, methods: Sequence[str]) -> None:
+        self._any = "*" in settings.origins
+        self._origins = frozenset(settings.origins)
+        self._always: list[tuple[str, str]] = []
+        if settings.credentials:
+            self._always.append(("Access-Control-Allow-Credentials", "true"))
+        self._expose = [("Access-Control-Expose-Headers", ", ".join(settings.expose))] if settings.expose else []
+        self._preflight = [
+            ("Access-Control-Allow-Methods", ", ".join(settings.methods or methods)),
+            ("Access-Control-Allow-Headers", ", ".join(settings.headers)),
+            ("Access-Control-Max-Age", str(int(settings.max_age))),
+        ]
+
+    def answer(self, origin: str | None) -> list[tuple[str, str]]:
+        """The headers of an answer to a page of *origin*."""
+        granted = self._grant(origin)
+        return [*granted, *self._expose] if len(granted) > 1 or self._any else granted
+
+    def preflight(self, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+        """The headers of an answer to a preflight; without a grant the browser refuses the call."""
+        granted = self._grant(headers.get("origin"))
+        if "access-control-request-method" not in headers or (len(granted) < 2 and not self._any):
+            return granted
+        return [*granted, *self._preflight]
+
+    def _grant(self, origin: str | None) -> list[tuple[str, str]]:
+        if self._any:
+            return [("Access-Control-Allow-Origin", "*")]
+        if origin is None or origin not in self._origins:
+            return [("Vary", "Origin")]
+        return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *self._always]

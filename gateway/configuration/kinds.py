@@ -1,0 +1,299 @@
+"""The kinds of objects that a document holds, in the order in which it is written, and the settings of each.
+
+Three kinds are open: `security`, `channels` and `connections` have types, each a class in a folder of its own
+(`specs.registry`). Of five kinds there is one object at most, which has no name (`gateway`, `sso`, `docs`, `vault`, `keys`).
+
+>>> settings_class("channels", {"type": "rest"}, "channels.c").__qualname__
+'Channel.Settings'
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from gateway.configuration.limits_for_now import LimitDefinition
+from gateway.configuration.parts import Addresses, ApiKey, Groups
+from specs.names import LimitName, ServiceName
+from specs.problems import ConfigurationError, nearest
+from specs.registry import Registry
+from specs.settings import Password, Seconds, Settings, Size, setting
+
+AUTHENTICATORS = Registry("authenticator", "gateway.authenticators", "Authenticator")
+CHANNELS = Registry("channel", "gateway.channels", "Channel")
+CONNECTORS = Registry("connector", "backends.connectors", "Connector")
+
+
+class Timeouts(Settings):
+    """How long the public listener waits for callers and services."""
+
+    head: Seconds = setting("for a whole request head, from its first byte", default="10s")
+    body: Seconds = setting("for a whole request body", default="60s")
+    idle: Seconds = setting("for the next request on a kept connection", default="75s")
+    send: Seconds = setting("for a caller to take the next part of an answer", default="60s")
+    deadline: Seconds = setting("for a service to answer, unless it, its settings or its channel say so", default="60s")
+    drain: Seconds = setting("for requests in progress when the gateway stops", default="30s")
+
+
+class Gateway(Settings):
+    """What holds for the whole gateway."""
+
+    public_url: str | None = setting("where callers reach the gateway, such as https://api.example.com", default=None)
+    trusted_proxies: Addresses = setting("proxies whose word on the caller's address is taken", default=[])
+    limit: LimitName | None = setting("limit definition of everything together, by caller", default=None)
+    allow: Addresses | None = setting("addresses and networks that may call at all; all if left out", default=None)
+    deny: Addresses = setting("addresses and networks that may not", default=[])
+    admission: LimitName | None = setting("limit definition by address, before callers are identified", default=None)
+    limit_storage: str = setting("where limits are counted: shm, the shared memory of this machine", default="shm")
+    on_store_failure: Literal["deny", "allow", "local"] = setting(
+        "what becomes of requests while limits cannot be counted: deny, allow, or this process's own share",
+        default="deny",
+    )
+    timeouts: Timeouts = setting("how long to wait for what", default={})
+    max_body: Size = setting("largest request body, unless a channel says otherwise", default="8MiB")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.limit_storage != "shm":
+            raise ConfigurationError(
+                f"{path}.limit_storage",
+                f"limits cannot be counted in '{self.limit_storage}' by this version",
+                "use shm",
+            )
+        if self.public_url is not None and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", self.public_url):
+            raise ConfigurationError(
+                f"{path}.public_url", f"not a URL: '{self.public_url}'", "write https://api.example.com"
+            )
+
+
+class Group(Settings):
+    """A group of consumers: what its members have in common."""
+
+    limit: LimitName | None = setting("limit definition that the whole group shares", default=None)
+    description: str = setting("a sentence for documents", default="")
+
+
+class BasicCredential(Settings):
+    """A username and password of a consumer."""
+
+    username: str = setting("the name that the caller sends")
+    password: Password = setting("how they prove it; kept as a hash alone")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if ":" in self.username or not self.username:
+            raise ConfigurationError(f"{path}.username", "a username is not empty and holds no colon (RFC 7617)")
+
+
+class KeyCredential(Settings):
+    """An API key of a consumer."""
+
+    key: ApiKey = setting("the key that the caller sends; only its digest is kept")
+    description: str = setting("what or where it is for", default="")
+
+
+class Consumer(Settings):
+    """An API client: its credentials, groups and limit."""
+
+    groups: Groups = setting("groups that it is in", default=[])
+    basic: BasicCredential | list[BasicCredential] | None = setting("its usernames and passwords", default=None)
+    apikey: KeyCredential | list[KeyCredential] | None = setting("its API keys", default=None)
+    limit: LimitName | None = setting("limit definition of this consumer, over all channels", default=None)
+    allow: Addresses | None = setting("addresses and networks that it may call from; all if left out", default=None)
+    attributes: dict[str, Any] = setting("further facts that services may read", default={})
+    enabled: bool = setting("whether its credentials are taken", default=True)
+    description: str = setting("a sentence for documents", default="")
+
+    @property
+    def basics(self) -> list[BasicCredential]:
+        """Its usernames and passwords, however they were written."""
+        return _listed(self.basic)
+
+    @property
+    def keys_held(self) -> list[KeyCredential]:
+        """Its API keys, however they were written."""
+        return _listed(self.apikey)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if "*" in self.groups:
+            raise ConfigurationError(
+                f"{path}.groups", "'*' stands for every consumer and is no group", "name the groups"
+            )
+
+
+class Service(Settings):
+    """How a service is run, whatever its class says."""
+
+    validate: bool = setting("check input against the service's JSON Schema", default=True)
+    error_details: Literal["full", "pointer", "none"] = setting(
+        "what callers are told of faulty input: everything, where alone, or only that it is faulty", default="full"
+    )
+    deadline: Seconds | None = setting("when its answer is due; what its class says if left out", default=None)
+    limit: LimitName | None = setting("limit definition of the service, over all channels", default=None)
+    enabled: bool = setting("whether it can be called", default=True)
+    description: str = setting("a sentence for documents", default="")
+
+
+class Job(Settings):
+    """A service that is run by the clock. One of `every`, `cron` and `at` says when."""
+
+    service: ServiceName = setting("name of the service to run")
+    every: Seconds | None = setting("run it again and again, so far apart", default=None)
+    cron: str | None = setting("run it at these times, in the five fields of cron", default=None)
+    at: str | None = setting("run it once, at this ISO 8601 moment", default=None)
+    payload: Any = setting("what the service gets as input", default=None)
+    missed: Literal["skip", "run-once", "run-all"] = setting(
+        "what becomes of runs that were due while nobody could run them", default="run-once"
+    )
+    overlap: Literal["skip", "queue", "allow"] = setting("what to do while the run before is not over", default="skip")
+    repeats: int | None = setting("how many runs of `every` there are; no end if left out", default=None)
+    start: str | None = setting("the ISO 8601 moment before which nothing runs", default=None)
+    timezone: str = setting("time zone of cron, and of moments without one", default="UTC")
+    enabled: bool = setting("whether it runs", default=True)
+    description: str = setting("a sentence for documents", default="")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if sum(when is not None for when in (self.every, self.cron, self.at)) != 1:
+            raise ConfigurationError(path, "a job has one of every, cron and at", "write every: 1h")
+        if self.every is not None and self.every < 1:
+            raise ConfigurationError(f"{path}.every", "jobs run at most once a second", "write 1s or more")
+        if self.repeats is not None and (self.every is None or self.repeats < 1):
+            raise ConfigurationError(f"{path}.repeats", "repeats is 1 or more and goes with every")
+        try:
+            ZoneInfo(self.timezone)
+        except (ValueError, OSError, KeyError):
+            raise ConfigurationError(
+                f"{path}.timezone", f"no time zone called '{self.timezone}'", "write Europe/Madrid"
+            ) from None
+        for key, text in (("at", self.at), ("start", self.start)):
+            try:
+                datetime.fromisoformat(text or "2026-01-01")
+            except ValueError:
+                raise ConfigurationError(
+                    f"{path}.{key}", f"not a moment: '{text}'", "write 2026-01-31T12:00Z"
+                ) from None
+        if self.cron is not None:
+            from croniter import croniter
+
+            if len(self.cron.split()) != 5 or not croniter.is_valid(self.cron):
+                raise ConfigurationError(
+                    f"{path}.cron", f"not in cron's five fields: '{self.cron}'", 'write "0 6 * * 1-5"'
+                )
+
+
+class Sso(Settings):
+    """Sign-up and login of people."""
+
+    enabled: bool = setting("whether people sign up and log in here; not part of this version", default=False)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.enabled:
+            raise ConfigurationError(f"{path}.enabled", "single sign-on is not part of this version", "write false")
+
+
+class Docs(Settings):
+    """Documents made from contracts."""
+
+    enabled: bool = setting("whether documents are served; not part of this version", default=False)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.enabled:
+            raise ConfigurationError(f"{path}.enabled", "served documents are not part of this version", "write false")
+
+
+class Vault(Settings):
+    """Secrets held in Vault."""
+
+    enabled: bool = setting("whether secrets are read from Vault; not part of this version", default=False)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.enabled:
+            raise ConfigurationError(f"{path}.enabled", "Vault is not part of this version", "use ${env:} or ${file:}")
+
+
+class Keys(Settings):
+    """Encryption keys. There is nothing to set yet: keys are made with the keyring."""
+
+
+class Topic(Settings):
+    """A topic of messages."""
+
+    description: str = setting("a sentence for documents", default="")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        raise ConfigurationError(path, "topics are not part of this version", "leave it out")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A top-level key of the document: objects with `settings`, or with the settings of a type in `registry`."""
+
+    word: str
+    sentence: str
+    settings: type[Settings] | None = None
+    registry: Registry | None = None
+    single: bool = False
+
+
+KINDS: dict[str, Kind] = {
+    kind.word: kind
+    for kind in (
+        Kind("gateway", "what holds for the whole gateway", Gateway, single=True),
+        Kind("security", "how callers prove who they are", registry=AUTHENTICATORS),
+        Kind("limits", "how often, from where", LimitDefinition),
+        Kind("groups", "groups of consumers", Group),
+        Kind("consumers", "API clients and their credentials", Consumer),
+        Kind("services", "how services are run", Service),
+        Kind("channels", "the ways in", registry=CHANNELS),
+        Kind("connections", "the ways out", registry=CONNECTORS),
+        Kind("jobs", "services that the clock runs", Job),
+        Kind("topics", "topics of messages", Topic),
+        Kind("sso", "sign-up and login of people", Sso, single=True),
+        Kind("docs", "documents made from contracts", Docs, single=True),
+        Kind("vault", "secrets held in Vault", Vault, single=True),
+        Kind("keys", "encryption keys", Keys, single=True),
+    )
+}
+
+
+def settings_class(word: str, body: Any, path: str) -> type[Settings]:
+    """The settings of an object of a kind, by its ``type`` where the kind has types. Raises ConfigurationError."""
+    kind = KINDS[word]
+    if kind.registry is None:
+        assert kind.settings is not None
+        return kind.settings
+    if not isinstance(body, Mapping):
+        raise ConfigurationError(path, "this is a map of settings", "write {type: ..., ...}")
+    known = kind.registry.words()
+    if "type" not in body:
+        raise ConfigurationError(f"{path}.type", "this setting is required", f"use one of {', '.join(known)}")
+    if not isinstance(body["type"], str):
+        raise ConfigurationError(f"{path}.type", f"not a type: {body['type']!r}", nearest(str(body["type"]), known))
+    return kind.registry.get(body["type"], f"{path}.type").Settings  # type: ignore[no-any-return]
+
+
+def read_object(word: str, body: Any, path: str) -> Settings:
+    """The settings of one object as a document has it. Raises ConfigurationErrors."""
+    settings = settings_class(word, body, path)
+    if KINDS[word].registry is not None:
+        body = {key: value for key, value in body.items() if key != "type"}
+    return settings.read({} if body is None else body, path)
+
+
+def place(kind: str, name: str) -> str:
+    """The path of an object in its document: ``channels.get-customer``, ``gateway``."""
+    return kind if KINDS[kind].single else f"{kind}.{name}"
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
