@@ -1,18 +1,73 @@
 """Authenticators: the ways callers prove who they are. One file a type; each defines a class `Authenticator`.
 
-This page holds the base class and nothing else.
+This page says what to write: `identify`, `challenge`, and `spend` where comparing costs something.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from specs import settings
 from specs.settings import setting
 
+if TYPE_CHECKING:
+    from specs.exchange import Exchange, Identity
+
+
+class Credential(NamedTuple):
+    """What is known of a caller's credential: the stored hash, and who it proves."""
+
+    stored: str
+    identity: Identity
+
+
+class Verifying(Protocol):
+    """Compares a password with what is stored, in constant time and off the hub; *stored* of None costs the same."""
+
+    def verify(self, definition: str, username: str, password: str, stored: str | None) -> bool:
+        """Whether the password is right."""
+        ...
+
+
+class Directory(Protocol):
+    """The consumers of a snapshot, by their credentials; *groups* empty means any consumer."""
+
+    def by_username(self, username: str, groups: frozenset[str]) -> Credential | None:
+        """The credential with this user name."""
+        ...
+
+    def by_key(self, digest: str, groups: frozenset[str]) -> Identity | None:
+        """The consumer one of whose keys has this digest."""
+        ...
+
+
+class Tools(NamedTuple):
+    """What an authenticator is given to work with."""
+
+    verifier: Verifying
+    directory: Directory
+    digest: Callable[[str], str]  #: the keyed digest under which API keys are stored
+
+
+class Rejected(Exception):
+    """Credentials of this kind came with the request, and are wrong.
+
+    *spent* says whether comparing them has cost what a comparison costs. An unknown user must cost as much as a known one
+    (A26): `Authenticator.spend` makes up for it, once, where no other definition of the channel knew the caller either.
+    """
+
+    def __init__(self, *, spent: bool) -> None:
+        super().__init__(spent)
+        self.spent = spent
+
 
 class Authenticator:
-    """The code behind a security type."""
+    """One security definition, ready to prove callers.
+
+    `identify` gives the identity; None where the request holds no credentials of this kind; raises `Rejected` where they
+    are wrong. `challenge` is what a 401 carries for it in WWW-Authenticate.
+    """
 
     word: ClassVar[str] = ""
 
@@ -20,3 +75,20 @@ class Authenticator:
         """What every security definition can be told."""
 
         description: str = setting("a sentence for documents", default="")
+
+    def __init__(self, name: str, settings: Any, tools: Tools) -> None:
+        self.name = name
+        self.settings = settings
+        self.tools = tools
+
+    @property
+    def challenge(self) -> str:
+        """The value of WWW-Authenticate for this definition."""
+        raise NotImplementedError
+
+    def identify(self, exchange: Exchange) -> Identity | None:
+        """Who is calling, by this definition."""
+        raise NotImplementedError
+
+    def spend(self, exchange: Exchange) -> None:
+        """Cost as much as a comparison with a known caller's secret would have."""

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+from typing import TYPE_CHECKING, Any
+
 from gateway import authenticators
+from gateway.authenticators import Credential, Rejected, Tools
 from gateway.configuration.parts import Groups
+from specs.exchange import Identity
 from specs.problems import ConfigurationError
 from specs.settings import Password, setting
+
+if TYPE_CHECKING:
+    from specs.exchange import Exchange
+
+#: Longer credentials are refused before anything is decoded or hashed (A32).
+LONGEST = 4096
 
 
 class Authenticator(authenticators.Authenticator):
@@ -38,3 +50,50 @@ class Authenticator(authenticators.Authenticator):
                 )
             if any(character in self.realm for character in '"\\\r\n') or not self.realm.isprintable():
                 raise ConfigurationError(f"{path}.realm", "a realm holds no quotes, backslashes or control characters")
+
+    def __init__(self, name: str, settings: Any, tools: Tools) -> None:
+        super().__init__(name, settings, tools)
+        self._groups = frozenset(settings.groups or ()) - {"*"}
+        self._own: Credential | None = None
+        if settings.username is not None:
+            identity = Identity(settings.username, "credential", definition=name)
+            self._own = Credential(settings.password.reveal(), identity)
+
+    @property
+    def challenge(self) -> str:
+        return f'Basic realm="{self.settings.realm}", charset="UTF-8"'
+
+    def identify(self, exchange: Exchange) -> Identity | None:
+        header = exchange.headers.get("authorization")
+        if header is None or header[:6].lower() != "basic ":
+            return None
+        username, password = _decode(header)
+        credential = self._find(username)
+        if credential is None:
+            raise Rejected(spent=False)
+        if not self.tools.verifier.verify(self.name, username, password, credential.stored):
+            raise Rejected(spent=True)
+        return credential.identity
+
+    def spend(self, exchange: Exchange) -> None:
+        username, password = _decode(exchange.headers["authorization"])
+        self.tools.verifier.verify(self.name, username, password, None)
+
+    def _find(self, username: str) -> Credential | None:
+        if self._own is not None:
+            return self._own if username == self._own.identity.name else None
+        return self.tools.directory.by_username(username, self._groups)
+
+
+def _decode(header: str) -> tuple[str, str]:
+    """The username and the password of an Authorization header. Raises Rejected where it has none."""
+    text = header[6:].strip()
+    if len(text) > LONGEST:
+        raise Rejected(spent=True)
+    try:
+        username, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        raise Rejected(spent=True) from None
+    if not colon or "\x00" in password:
+        raise Rejected(spent=True)
+    return username, password
