@@ -1,0 +1,18 @@
+"""Every module that declares a table: importing this one makes `security.database.metadata` whole."""
+
+from __future__ import annotations
+
+import importlib
+
+from sqlalchemy import MetaData
+
+from security.database import metadata
+
+MODULES = ("gateway.configuration.store",)
+
+
+def declared() -> MetaData:
+    """The tables of the whole program."""
+    for module in MODULES:
+        importlib.import_module(module)
+    return metadata
