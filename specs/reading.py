@@ -36,8 +36,6 @@ class Reader:
         self._declared = contract.input is not None
         self._plan = _plan(contract.input or ())
         self._make = shape(contract.input or ())
-        wrapper = contract.request_elem
-        self._wrapper = "" if wrapper in self._make.names else wrapper
 
     def read(
         self,
@@ -46,21 +44,18 @@ class Reader:
         *,
         fallback: Mapping[str, Any] | None = None,
         textual: bool = False,
+        pointer: str = "",
     ) -> Record:
         """The checked, typed input. Raises Problem 400 ``invalid-input``, which names every fault.
 
         *payload* is the parsed body: a map, or ``None`` where there is none; *textual* says that its format has no types
         (form, XML), where one text stands for a list of one. *sources* and *fallback* are always textual: texts, or lists
-        of texts where a name was given more than once.
+        of texts where a name was given more than once. *pointer* is where the payload lies in what was sent.
         """
         if not self._declared:
             return Record({**(fallback or {}), **(sources or {})})
-        at = ""
         if payload is None or payload == "" or payload == b"":
             payload = _EMPTY
-        elif self._wrapper and isinstance(payload, Mapping) and isinstance(payload.get(self._wrapper), Mapping):
-            payload = payload[self._wrapper]
-            at = f"/{escape(self._wrapper)}"
         texts: Mapping[str, Any] = _EMPTY
         try:
             if sources or fallback:
@@ -70,7 +65,7 @@ class Reader:
                 payload = {**payload, **texts}
             return _fill(self._make, self._plan, payload, textual, texts)
         except Mismatch as error:
-            raise invalid_input([Fault(at + f.pointer, f.code, f.detail) for f in error.faults]) from None
+            raise invalid_input([Fault(pointer + f.pointer, f.code, f.detail) for f in error.faults]) from None
 
 
 def compile_input(contract: Contract) -> Reader:

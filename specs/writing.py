@@ -166,10 +166,9 @@ def _write_members(plan: list[_Member], value: Any) -> dict[str, Any]:
 
 
 def _getter(value: Any) -> Callable[[str, Any], Any]:
-    if value is None:
-        value = {}
-    if isinstance(value, dict):
-        return value.get  # type: ignore[return-value]
+    if isinstance(value, dict) or value is None:
+        members: dict[str, Any] = {} if value is None else value
+        return members.get
     mapping = value if isinstance(value, Mapping) else getattr(value, "_mapping", None)
     if isinstance(mapping, Mapping):
         return mapping.get
