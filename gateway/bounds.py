@@ -1,0 +1,41 @@
+"""What a stranger can have of a process: `Bounds` of the wire, in bytes and seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+def _trusts_nobody(peer: str) -> bool:
+    return False
+
+
+def _peer_alone(peer: str, headers: Mapping[str, str]) -> str:
+    return peer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one connection, and all of them together, may take.
+
+    A body is due *body_seconds* after it was asked for, and one second later for each *rate* bytes of it; an answer
+    likewise after *write_seconds*. An unread body of up to *drain* bytes is read and forgotten, so that the connection can
+    go on. *linger* is how long a connection that ends is listened to, so that its last answer arrives. *trusted* tells
+    whether a peer is a proxy of ours, and *client_address* gives the caller's address from a trusted proxy's headers.
+    """
+
+    request_line: int = 8190
+    head: int = 65536
+    headers: int = 100
+    head_seconds: float = 10.0
+    idle_seconds: float = 75.0
+    body_seconds: float = 10.0
+    write_seconds: float = 30.0
+    handshake_seconds: float = 10.0
+    rate: float = 1024.0
+    drain: int = 65536
+    linger: float = 2.0
+    connections: int = 2000
+    requests_in_turn: int = 32
+    trusted: Callable[[str], bool] = _trusts_nobody
+    client_address: Callable[[str, Mapping[str, str]], str] = _peer_alone

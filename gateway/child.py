@@ -1,0 +1,141 @@
+"""Processes beside the workers: a piece of work in a process of its own (`run_apart`), and the steward (`StewardProcess`).
+
+Nothing here needs an event loop: the master calls it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway.options import Options
+from specs.problems import ConfigurationError
+
+log = logging.getLogger("gatewright.server")
+
+#: The module that is the steward, and the variable that tells it its sockets.
+STEWARD = "gateway.steward"
+HANDED = "GATEWRIGHT_HANDED"
+_ROOT = str(Path(__file__).parent.parent)
+
+
+def run_apart(work: Callable[[Options], Any], options: Options, forked: Callable[[], None]) -> int:
+    """Call *work* in a forked process and wait for it; its exit code. A refusal is one line on standard error.
+
+    *forked* is called first in the new process.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status)
+    code = 1
+    try:
+        forked()
+        found = work(options)
+        code = found if isinstance(found, int) else 0
+    except ConfigurationError as error:
+        print(f"gatewright: {error}", file=sys.stderr)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1 if end.code else 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class StewardProcess:
+    """The steward as the master sees it: started with the options and its listening sockets, and again when it ends.
+
+    The sockets stay open in the master, so callers of a steward that is being replaced wait instead of being refused.
+    """
+
+    def __init__(self, options: Options, listeners: Mapping[str, socket.socket], news: int) -> None:
+        self._options = options
+        self._listeners = listeners
+        self._news = news
+        self._child = 0
+        self._failures = 0
+        self._not_before = 0.0
+        self._started = 0.0
+
+    def start(self) -> None:
+        """Start it, now."""
+        handed = {name: sock.fileno() for name, sock in self._listeners.items()} | {"news": self._news}
+        reading, writing = os.pipe()
+        os.write(writing, self._options.as_json())
+        os.close(writing)
+        # WHY -P: a file called security.py in the current folder is not ours.
+        path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, HANDED: json.dumps(handed), "PYTHONPATH": path}
+        for descriptor in handed.values():
+            os.set_inheritable(descriptor, True)
+        try:
+            self._child = os.posix_spawn(
+                sys.executable,
+                [sys.executable, *_warning_options(), "-P", "-m", STEWARD],
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
+            )
+        finally:
+            os.close(reading)
+            for descriptor in handed.values():
+                os.set_inheritable(descriptor, False)
+        self._started = time.monotonic()
+
+    def keep(self) -> bool:
+        """Start it again if it has ended, not more often than it can start; whether it was found alive."""
+        now = time.monotonic()
+        if self._alive():
+            if self._failures and now - self._started > 60:
+                self._failures = 0
+            return True
+        if self._child:
+            self._child = 0
+            self._not_before = now + min(30.0, 0.25 * 2**self._failures)
+            self._failures += 1
+            log.error("the steward has ended; another one starts in %.2f s", self._not_before - now)
+        if now >= self._not_before:
+            self.start()
+        return False
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self._alive():
+            os.kill(self._child, number)
+
+    def stop(self, patience: float = 5.0) -> None:
+        """End it."""
+        self.signal(signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        while self._alive():
+            if time.monotonic() > deadline:
+                os.kill(self._child, signal.SIGKILL)
+                deadline += patience
+            time.sleep(0.02)
+        self._child = 0
+
+    def _alive(self) -> bool:
+        if not self._child:
+            return False
+        try:
+            # The arbiter reaps every child that ends; whoever comes second is told that there is no such child.
+            return os.waitpid(self._child, os.WNOHANG)[0] == 0
+        except ChildProcessError:
+            return False
+
+
+def _warning_options() -> list[str]:
+    return [f"-W{option}" for option in sys.warnoptions]

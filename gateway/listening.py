@@ -1,0 +1,176 @@
+"""Listening sockets and the connections that come in by them: `bind`, `Acceptor`.
+
+The sockets are the standard library's, non-blocking and never wrapped, so that the master can hold them without an event
+loop; a process that serves gives each to an `Acceptor` on its own hub.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from gateway.certificates import Certificates
+from gateway.options import Endpoint
+from gateway.transport import Socket
+from gateway.wire import Wire
+from specs.problems import ConfigurationError
+
+log = logging.getLogger("gatewright.wire")
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def bind(endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | None = None) -> socket.socket:
+    """A socket that listens at *endpoint*. A Unix socket gets the permissions *mode*, and replaces one that is dead.
+
+    Raises ConfigurationError, naming *option*, where that place cannot be had.
+    """
+    try:
+        if endpoint.path:
+            return _bind_path(endpoint.path, backlog, mode)
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = Socket(family, kind, protocol)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setblocking(False)
+            sock.bind(address)
+            sock.listen(backlog)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigurationError(option, f"cannot listen at {endpoint}", (reason or "").lower()) from None
+
+
+@contextmanager
+def short_name(path: str) -> Iterator[str]:
+    """A name of the socket file *path* that fits into the 107 bytes which the kernel has for one."""
+    if len(os.fsencode(path)) < 100:
+        yield path
+        return
+    folder = os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(path).name}"
+    finally:
+        os.close(folder)
+
+
+def _bind_path(path: str, backlog: int, mode: int | None) -> socket.socket:
+    sock = Socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if Path(path).is_socket():
+            with Socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, short_name(path) as name:
+                probe.settimeout(1.0)
+                if probe.connect_ex(name) == 0:
+                    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            Path(path).unlink()
+        sock.setblocking(False)
+        # SECURITY: made under a umask, so that there is no moment at which others can connect.
+        before = os.umask(0o777 & ~mode if mode is not None else 0o117)
+        try:
+            with short_name(path) as name:
+                sock.bind(name)
+        finally:
+            os.umask(before)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def place_of(sock: socket.socket) -> Endpoint:
+    """Where *sock* really listens: the port that 0 became."""
+    name = sock.getsockname()
+    return Endpoint("", 0, name) if isinstance(name, str) else Endpoint(name[0], name[1])
+
+
+class Acceptor:
+    """Takes connections from one listening socket and serves each in a greenlet, until it is stopped.
+
+    While the wire is full nothing is accepted: callers wait in the kernel's queue, or go to another worker.
+    """
+
+    def __init__(self, listener: socket.socket, wire: Wire, certificates: Certificates | None = None) -> None:
+        self._family = listener.family
+        # WHY: a descriptor of its own: closing it leaves the socket to whoever handed it in.
+        self._listener = Socket(fileno=os.dup(listener.fileno()))
+        self._listener.setblocking(False)
+        self._accept: Callable[[], tuple[int, Any]] = self._listener._accept  # type: ignore[attr-defined]
+        self._wire = wire
+        self._certificates = certificates
+        self._watcher: Any = None
+        self._paused = False
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._watcher = gevent.get_hub().loop.io(self._listener.fileno(), 1)
+        self._watcher.start(self._accept_some)
+        previous = self._wire.on_close
+
+        def resume() -> None:
+            previous()
+            if self._paused and self._watcher is not None:
+                self._paused = False
+                self._watcher.start(self._accept_some)
+
+        self._wire.on_close = resume
+
+    def stop(self) -> None:
+        """Accept what has come already, then no more."""
+        if self._watcher is None:
+            return
+        self._watcher.stop()
+        # A connection that the kernel has accepted would be reset with the socket: it is served, and told to close.
+        while self._accept_one():
+            pass
+        self._watcher.close()
+        self._watcher = None
+        self._listener.close()
+
+    def _accept_some(self) -> None:
+        """Accept a few, so that one worker does not take all. Runs in the hub."""
+        for _ in range(8):
+            if self._wire.full:
+                self._wire.make_room()
+                self._paused = True
+                self._watcher.stop()
+                return
+            if not self._accept_one():
+                return
+
+    def _accept_one(self) -> bool:
+        try:
+            descriptor, address = self._accept()
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTORS:
+                log.error("a connection could not be accepted: %s", error.strerror)
+                self._pause(0.1)
+                return False
+            return True
+        sock = Socket(self._family, socket.SOCK_STREAM, 0, fileno=descriptor)
+        if self._family == socket.AF_UNIX:
+            peer = "127.0.0.1"  # WHY: who reaches the socket file is on this machine.
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = address[0]
+        context = self._certificates.context() if self._certificates else None
+        gevent.spawn(self._wire.serve, sock, peer, context)
+        return True
+
+    def _pause(self, seconds: float) -> None:
+        self._paused = True
+        self._watcher.stop()
+        gevent.spawn_later(seconds, lambda: self._wire.on_close())

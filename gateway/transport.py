@@ -1,0 +1,240 @@
+"""Bytes in and out of one socket, each wait with an end: `Transport`, and `TlsTransport` over it.
+
+A receive or send is tried at once on the raw non-blocking socket and waits on gevent's hub only where it would block.
+Deadlines cost nothing while nothing is late: a wait notes its deadline, and one timer of the `Sweeper` looks at all of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import gevent
+from gevent import monkey
+from gevent.hub import Waiter
+
+#: The socket class of the standard library, patched or not: gevent's own would wait for itself.
+Socket: type[socket.socket] = monkey.get_original("socket", "socket")
+LARGEST_READ = 65536
+_LATE: Any = object()
+_CLOSED: Any = object()
+_GONE = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBADF)
+
+
+class Late(Exception):
+    """A wait reached its deadline."""
+
+
+class Gone(Exception):
+    """The other side is not there any more, or this side is closing."""
+
+
+class Sweeper:
+    """The one timer behind all deadlines of a process; each is noticed at most *interval* seconds late."""
+
+    def __init__(self, interval: float = 0.5, clock: Callable[[], float] = time.monotonic) -> None:
+        self.interval = interval
+        self.clock = clock
+        self.waiting: set[Transport] = set()
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Begin to look; belongs after the fork."""
+        if self._timer is None:
+            self._timer = gevent.get_hub().loop.timer(self.interval, self.interval, ref=False)
+            self._timer.start(self.sweep)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = None
+
+    def sweep(self) -> None:
+        """Wake whoever has waited too long. Runs in the hub."""
+        now = self.clock()
+        for transport in [late for late in self.waiting if late.deadline < now]:
+            transport.wake(_LATE)
+
+
+class Transport:
+    """One connected, non-blocking socket. Belongs to one greenlet; `wake` and `interrupt` alone are for others."""
+
+    secure = False
+
+    def __init__(self, sock: socket.socket, sweeper: Sweeper) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self.sweeper = sweeper
+        self.clock = sweeper.clock
+        self.hub = gevent.get_hub()
+        self.deadline = inf
+        self.waiter: Any = None
+        self._recv = sock.recv
+        self._send = sock.send
+        self._readable = self.hub.loop.io(sock.fileno(), 1)
+        self._writable: Any = None
+
+    def handshake(self, deadline: float) -> None:
+        """What comes before the first byte; nothing, without TLS."""
+
+    def receive(self, deadline: float, size: int = 16384) -> bytes:
+        """The next bytes, at most *size*; none at the end. Raises Late."""
+        while True:
+            try:
+                return self._recv(size)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno in _GONE:
+                    return b""
+                raise
+            self._wait(self._readable, deadline)
+
+    def send(self, octets: bytes, seconds: float, rate: float) -> None:
+        """Send everything within *seconds*, and one more for each *rate* bytes. Raises Late and Gone."""
+        try:
+            sent = self._send(octets)
+            if sent == len(octets):
+                return
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise Gone from error
+        deadline = self.clock() + seconds + len(octets) / rate
+        if self._writable is None:
+            self._writable = self.hub.loop.io(self.sock.fileno(), 2)
+        view = memoryview(octets)[sent:]
+        while view:
+            self._wait(self._writable, deadline)
+            try:
+                view = view[self._send(view) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise Gone from error
+
+    def _wait(self, watcher: Any, deadline: float) -> None:
+        if deadline <= self.clock():
+            raise Late
+        waiter = Waiter(self.hub)
+        self.waiter = waiter
+        self.deadline = deadline
+        self.sweeper.waiting.add(self)
+        watcher.start(waiter.switch, waiter)
+        try:
+            outcome = waiter.get()
+        finally:
+            watcher.stop()
+            self.waiter = None
+            self.deadline = inf
+            self.sweeper.waiting.discard(self)
+        if outcome is _LATE:
+            raise Late
+        if outcome is _CLOSED:
+            raise Gone
+
+    def wake(self, outcome: Any) -> None:
+        """End the wait that is on, if one is. Runs in the hub."""
+        if self.waiter is not None:
+            self.waiter.switch(outcome)
+
+    def interrupt(self) -> None:
+        """End the wait that is on, if one is, with Gone."""
+        self.hub.loop.run_callback(self.wake, _CLOSED)
+
+    def end(self) -> None:
+        """Say that nothing more is sent; the other side may still talk."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._readable.stop()
+        self._readable.close()
+        if self._writable is not None:
+            self._writable.stop()
+            self._writable.close()
+        self.sock.close()
+
+
+class TlsTransport(Transport):
+    """TLS over a transport, by memory buffers: every wait is still the transport's, with its deadline."""
+
+    secure = True
+
+    def __init__(self, sock: socket.socket, sweeper: Sweeper, context: ssl.SSLContext) -> None:
+        super().__init__(sock, sweeper)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def handshake(self, deadline: float) -> None:
+        """Agree on keys by *deadline*. Raises Late, and Gone where there is no agreement."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                self._flush(deadline - self.clock())
+                return
+            except ssl.SSLWantReadError:
+                self._flush(deadline - self.clock())
+                self._feed(deadline)
+            except (ssl.SSLError, OSError) as error:
+                try:
+                    self._flush(1.0)
+                except Late:
+                    pass
+                raise Gone from error
+
+    def receive(self, deadline: float, size: int = 16384) -> bytes:
+        """As of a transport, in clear."""
+        while True:
+            try:
+                return self._tls.read(size)
+            except ssl.SSLWantReadError:
+                self._flush(deadline - self.clock())
+                self._feed(deadline)
+            except (ssl.SSLError, OSError):
+                return b""
+
+    def send(self, octets: bytes, seconds: float, rate: float) -> None:
+        """As of a transport, enciphered."""
+        view = memoryview(octets)
+        while view:
+            try:
+                # Slices, so that an answer of 100 MB is not held enciphered as well.
+                view = view[self._tls.write(view[: 16 * LARGEST_READ]) :]
+            except (ssl.SSLError, OSError) as error:
+                raise Gone from error
+            self._flush(seconds, rate)
+
+    def end(self) -> None:
+        """Say goodbye in TLS, then as a transport does."""
+        try:
+            self._tls.unwrap()
+        except (ssl.SSLError, OSError, ValueError):
+            pass
+        try:
+            self._flush(1.0)
+        except (Late, Gone):
+            pass
+        super().end()
+
+    def _feed(self, deadline: float) -> None:
+        octets = super().receive(deadline, LARGEST_READ)
+        if octets:
+            self._incoming.write(octets)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self, seconds: float, rate: float = 1000.0) -> None:
+        if self._outgoing.pending:
+            super().send(self._outgoing.read(), seconds, rate)

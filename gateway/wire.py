@@ -1,0 +1,390 @@
+"""The wire: bytes become an `Exchange`, a handler fills in the answer, the answer becomes bytes.
+
+One greenlet serves one connection, request after request in order. The canonical request is made by `gateway.request_head`,
+bodies are read by `gateway.request_body` when the handler asks, waits and their ends are `gateway.transport`'s. A request
+that cannot be understood in exactly one way goes to the handler's `refuse` with its `problem`, and the connection ends.
+
+    handle(exchange)     fills response_status, response_headers, response_body (or response_stream)
+    refuse(exchange)     the same, for an exchange whose `problem` the wire has set
+    sent(exchange, n)    optional: n bytes of the answer have left
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Protocol
+
+import gevent
+import orjson
+
+from gateway.answer import Clock, close_stream, declared_length, head_of
+from gateway.bounds import Bounds
+from gateway.request_body import Body
+from gateway.request_head import Head, read_head
+from gateway.transport import Gone, Late, Sweeper, TlsTransport, Transport
+from specs.exchange import Exchange
+from specs.problems import InternalError, Problem
+
+log = logging.getLogger("gatewright.wire")
+
+
+class Handler(Protocol):
+    """Who answers."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """Answer *exchange*."""
+
+    def refuse(self, exchange: Exchange) -> None:
+        """Answer *exchange*, whose `problem` is set."""
+
+
+class CorrelationIds:
+    """Ids of requests, no two of which are the same, on whatever machine.
+
+    PERF: a random prefix and a counter cost 0.2 us, ``uuid4`` 2.1. A caller can guess its neighbours' ids; an id grants nothing.
+    """
+
+    def __init__(self) -> None:
+        self.prefix = secrets.token_hex(8)
+        self.next = itertools.count(secrets.randbits(24) << 8).__next__
+
+    def make(self) -> str:
+        """A new id of 26 hexadecimal digits."""
+        return f"{self.prefix}{self.next():010x}"
+
+
+class Wire:
+    """Serves connections until it is told to drain. One for each listening purpose of a process; made after the fork."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        bounds: Bounds | None = None,
+        *,
+        sweeper: Sweeper | None = None,
+        cids: CorrelationIds | None = None,
+    ) -> None:
+        self.handler = handler
+        self.bounds = bounds or Bounds()
+        self.sweeper = sweeper or Sweeper()
+        self.cids = cids or CorrelationIds()
+        self.dates = Clock()
+        self.connections: set[Connection] = set()
+        self.requests = 0
+        self.draining = False
+        self.on_close: Callable[[], None] = _nothing
+        self.sent: Callable[[Exchange, int], None] | None = getattr(handler, "sent", None)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self.connections) >= self.bounds.connections
+
+    def serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None = None) -> None:
+        """Serve *sock* to its end, in the running greenlet. *peer* is the address of the other side."""
+        self.sweeper.start()
+        transport = TlsTransport(sock, self.sweeper, tls) if tls else Transport(sock, self.sweeper)
+        connection = Connection(self, transport, peer)
+        self.connections.add(connection)
+        try:
+            connection.run()
+        finally:
+            self.connections.discard(connection)
+            transport.close()
+            self.on_close()
+
+    def make_room(self) -> None:
+        """End the connection that has been idle longest."""
+        idle = [connection for connection in self.connections if connection.idle_since != inf]
+        if idle:
+            min(idle, key=lambda connection: connection.idle_since).transport.interrupt()
+
+    def drain(self, patience: float = 0.3) -> None:
+        """Answer what is under way, and end connections with nothing under way.
+
+        WHY: a caller that is busy may be writing its next request at this very moment, and an end would meet it on its way.
+        So a connection that was busy a moment ago may ask once more, within *patience* seconds, and is told to close.
+        """
+        self.draining = True
+        recently = self.sweeper.clock() - 2.0
+        for connection in list(self.connections):
+            if connection.idle_since < recently:
+                connection.transport.interrupt()
+        gevent.spawn_later(patience, self._end_idle)
+
+    def _end_idle(self) -> None:
+        for connection in list(self.connections):
+            if connection.idle_since != inf:
+                connection.transport.interrupt()
+
+
+def _nothing() -> None:
+    pass
+
+
+class Connection:
+    """One connection and what has come over it."""
+
+    __slots__ = ("body", "bounds", "buffer", "idle_since", "peer", "transport", "wire")
+
+    def __init__(self, wire: Wire, transport: Transport, peer: str) -> None:
+        self.wire = wire
+        self.bounds = wire.bounds
+        self.transport = transport
+        self.peer = peer
+        self.buffer = b""
+        self.body: Body | None = None
+        self.idle_since = inf
+
+    def run(self) -> None:
+        """Serve requests until one side has had enough."""
+        try:
+            self.transport.handshake(self.transport.clock() + self.bounds.handshake_seconds)
+            turn = 0
+            while self.serve_one():
+                turn += 1
+                # A caller that pipelines never waits: the others would.
+                if self.buffer and turn % self.bounds.requests_in_turn == 0:
+                    gevent.sleep(0)
+            self.linger()
+        except (Late, Gone, ConnectionError):
+            pass
+
+    def serve_one(self) -> bool:
+        """Read a request and answer it; whether the connection goes on."""
+        started = time.monotonic_ns()
+        self.body = None
+        try:
+            head_end = self.read_head()
+            if head_end < 0:
+                return False
+            started = time.monotonic_ns()
+            if head_end > self.bounds.head:
+                raise Problem.of("headers-too-large", f"the head is longer than {self.bounds.head} bytes")
+            head = read_head(self.buffer[:head_end], self.bounds.headers, self.bounds.request_line)
+        except Problem as problem:
+            self.refuse(problem, started)
+            return False
+        exchange = self.accept(head, head_end, started)
+        try:
+            self.wire.handler.handle(exchange)
+        except (Late, Gone):
+            raise
+        except Exception:
+            log.exception("cid=%s the handler failed", exchange.cid)
+            fail(exchange)
+        self.wire.requests += 1
+        return self.answer(exchange, head.keep_alive)
+
+    def read_head(self) -> int:
+        """Fill the buffer up to the end of a head; where it ends, or -1 where there will be none. Raises Problem."""
+        end = self.buffer.find(b"\r\n\r\n")
+        if end >= 0:
+            return end + 4
+        transport, bounds = self.transport, self.bounds
+        clock = transport.clock
+        if not self.buffer:
+            self.idle_since = clock()
+            try:
+                self.buffer = transport.receive(self.idle_since + bounds.idle_seconds)
+            finally:
+                self.idle_since = inf
+            if not self.buffer:
+                return -1
+            end = self.buffer.find(b"\r\n\r\n")
+            if end >= 0:
+                return end + 4
+        # SECURITY: A35. One deadline for the whole head: a byte now and then does not move it.
+        deadline = clock() + bounds.head_seconds
+        while True:
+            self.check_unfinished()
+            try:
+                octets = transport.receive(deadline)
+            except Late:
+                raise Problem.of("request-timeout", "the head came too slowly") from None
+            if not octets:
+                return -1
+            searched = max(0, len(self.buffer) - 3)
+            self.buffer += octets
+            end = self.buffer.find(b"\r\n\r\n", searched)
+            if end >= 0:
+                return end + 4
+
+    def check_unfinished(self) -> None:
+        """Refuse a head that cannot become one any more. Raises Problem."""
+        buffer = self.buffer
+        # SECURITY: A4. Bare line feeds: some readers see the end of the head where we would go on waiting for it.
+        if buffer.count(b"\n") != buffer.count(b"\r\n"):
+            raise Problem.of("bad-request", "lines end with CRLF")
+        if len(buffer) > self.bounds.request_line and b"\r\n" not in buffer[: self.bounds.request_line + 2]:
+            raise Problem.of("uri-too-long", f"the request line is longer than {self.bounds.request_line} bytes")
+        if len(buffer) > self.bounds.head:
+            raise Problem.of("headers-too-large", f"the head is longer than {self.bounds.head} bytes")
+
+    def accept(self, head: Head, head_end: int, started: int) -> Exchange:
+        """The exchange that *head* begins."""
+        body = self.body = Body(self.transport, self.bounds, head.length, self.buffer[head_end:], head.expects)
+        peer = address = self.peer
+        headers = head.headers
+        cid = self.wire.cids.make()
+        scheme = "https" if self.transport.secure else "http"
+        # SECURITY: A20, A21. Only a proxy of ours is heard on who calls, by which scheme and under which id.
+        if ("x-forwarded-for" in headers or "forwarded" in headers) and self.bounds.trusted(peer):
+            address = self.bounds.client_address(peer, headers)
+        if ("x-request-id" in headers or "x-forwarded-proto" in headers) and self.bounds.trusted(peer):
+            cid = _kept(headers.get("x-request-id", "")) or cid
+            forwarded = headers.get("x-forwarded-proto", "").lower()
+            scheme = forwarded if forwarded in ("http", "https") else scheme
+        return Exchange(
+            cid,
+            head.method,
+            head.path,
+            head.query,
+            headers,
+            started_ns=started,
+            host=head.host,
+            scheme=scheme,
+            peer=peer,
+            address=address,
+            version=head.version,
+            target=head.target,
+            body_length=head.length,
+            read_body=body.read,
+        )
+
+    def refuse(self, problem: Problem, started: int) -> None:
+        """Answer a request that is none, as far as it can be told what it was."""
+        line = self.buffer.partition(b"\r\n")[0][:200].decode("latin-1")
+        exchange = Exchange(
+            self.wire.cids.make(), "", "", "", {}, started_ns=started, peer=self.peer, target=line,
+            scheme="https" if self.transport.secure else "http",
+        )  # fmt: skip
+        exchange.problem = problem
+        self.buffer = b""
+        try:
+            self.wire.handler.refuse(exchange)
+        except Exception:
+            log.exception("cid=%s the handler failed", exchange.cid)
+            fail(exchange)
+        self.wire.requests += 1
+        self.answer(exchange, False)
+        self.linger()
+
+    def answer(self, exchange: Exchange, keep_alive: bool) -> bool:
+        """Send the answer; whether the connection goes on."""
+        body = self.body
+        # An unread body that is not worth reading ends the connection, and the answer has to say so.
+        keep_alive = keep_alive and not self.wire.draining and body is not None and body.drainable
+        status = exchange.response_status
+        stream = exchange.response_stream
+        content = exchange.response_body
+        chunked = False
+        lines = f"{self.wire.dates.line()}X-Request-Id: {exchange.cid}\r\n"
+        if stream is not None:
+            length = declared_length(exchange.response_headers)
+            if length is not None:
+                lines += f"Content-Length: {length}\r\n"
+            elif exchange.version == "1.1":
+                chunked = True
+                lines += "Transfer-Encoding: chunked\r\n"
+            else:
+                keep_alive = False
+        elif status != 204:
+            length = declared_length(exchange.response_headers) if exchange.method == "HEAD" and not content else None
+            if status != 304:
+                lines += f"Content-Length: {len(content) if length is None else length}\r\n"
+        if not keep_alive:
+            lines += "Connection: close\r\n"
+        elif exchange.version == "1.0":
+            lines += "Connection: keep-alive\r\n"
+        try:
+            head = head_of(status, exchange.response_headers, lines)
+        except ValueError as error:
+            # SECURITY: A8.
+            log.error("cid=%s %s", exchange.cid, error)
+            close_stream(stream)
+            fail(exchange)
+            return self.answer(exchange, keep_alive)
+        if exchange.method == "HEAD" or status in (204, 304):
+            content = b""
+            close_stream(stream)
+            stream = None
+        bounds = self.bounds
+        if stream is None:
+            octets = head + content
+            self.transport.send(octets, bounds.write_seconds, bounds.rate)
+            count = len(octets)
+        else:
+            count = self.send_stream(exchange, head, stream, chunked)
+        if self.wire.sent is not None:
+            self.wire.sent(exchange, count)
+        if keep_alive and body is not None and body.drain():
+            self.buffer = body.rest
+            return True
+        return False
+
+    def send_stream(self, exchange: Exchange, head: bytes, stream: Iterable[bytes], chunked: bool) -> int:
+        """Send *stream* piece by piece; how many bytes left. A stream that fails ends the connection, unfinished."""
+        send, seconds, rate = self.transport.send, self.bounds.write_seconds, self.bounds.rate
+        count = len(head)
+        send(head, seconds, rate)
+        promised = None if chunked else declared_length(exchange.response_headers)
+        try:
+            for piece in stream:
+                if not piece:
+                    continue
+                if promised is not None:
+                    promised -= len(piece)
+                    if promised < 0:
+                        raise ValueError("the stream is longer than its Content-Length")
+                octets = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+                send(octets, seconds, rate)
+                count += len(octets)
+            if promised:
+                raise ValueError("the stream is shorter than its Content-Length")
+        except (Late, Gone):
+            raise
+        except Exception as error:
+            log.exception("cid=%s the answer's stream failed", exchange.cid)
+            raise Gone from error
+        finally:
+            close_stream(stream)
+        if chunked:
+            send(b"0\r\n\r\n", seconds, rate)
+            count += 5
+        return count
+
+    def linger(self) -> None:
+        """Let the last answer arrive: bytes that come after a close would reset it on its way."""
+        self.transport.end()
+        deadline = self.transport.clock() + self.bounds.linger
+        left = 16 * self.bounds.drain
+        while left > 0:
+            octets = self.transport.receive(deadline)
+            if not octets:
+                return
+            left -= len(octets)
+
+
+def fail(exchange: Exchange) -> None:
+    """The answer where the handler had none: what the log knows under this cid stays there."""
+    problem = InternalError()
+    exchange.response_status = problem.status
+    exchange.response_headers = [("Content-Type", "application/problem+json")]
+    exchange.response_body = orjson.dumps(problem.as_dict(exchange.cid))
+    exchange.response_stream = None
+
+
+def _kept(sent: str) -> str:
+    """A proxy's id of the request, where it is one."""
+    return sent if 0 < len(sent) <= 64 and sent.isascii() and not sent.strip(_ID_LETTERS) else ""
+
+
+_ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"

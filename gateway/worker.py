@@ -1,0 +1,126 @@
+"""The worker: one process that serves, forked and watched by gunicorn's arbiter.
+
+gunicorn forks, signals, replaces and, as a last resort, kills; everything between the socket and the answer is ours. The
+process was patched by gevent before anything else was imported (the console script's first statement), so nothing is patched
+here, and a worker that hangs in C or in an endless loop stops telling the arbiter that it lives.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gunicorn.workers.base import Worker as BaseWorker
+
+from gateway.bounds import Bounds
+from gateway.certificates import Certificates
+from gateway.listening import Acceptor
+from gateway.wire import Wire
+
+log = logging.getLogger("gatewright.worker")
+
+
+class Worker(BaseWorker):  # type: ignore[misc]
+    """Serves the gateway that the application loads, until a signal, the parent's end or `max_requests`.
+
+    The gateway has ``handle`` and ``refuse`` (`gateway.wire`), ``start()``, ``stop(grace)`` and perhaps ``bounds``.
+    """
+
+    def init_process(self) -> None:
+        """Become a worker: called in the forked process."""
+        self.app.forked(self)
+        self.finishing = Event()
+        super().init_process()
+
+    def init_signals(self) -> None:
+        """Hear signals on gevent's loop, where they wake whoever waits."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        gevent.signal_handler(signal.SIGTERM, self.finish)
+        gevent.signal_handler(signal.SIGQUIT, self.quit)
+        gevent.signal_handler(signal.SIGINT, self.quit)
+        gevent.signal_handler(signal.SIGUSR1, self.reopen)
+        gevent.signal_handler(signal.SIGWINCH, int)
+        # WHY: this one comes from the arbiter when the loop is deaf, so it must not need the loop.
+        signal.signal(signal.SIGABRT, self.abort)
+
+    def finish(self) -> None:
+        """Stop as soon as nobody is waiting for an answer."""
+        self.alive = False
+        self.finishing.set()
+
+    def quit(self) -> None:
+        """Stop now."""
+        os._exit(0)
+
+    def reopen(self) -> None:
+        """Open log files again, after they were rotated."""
+        self.log.reopen_files()
+        journal = getattr(self.wsgi, "journal", None)
+        if journal is not None:
+            journal.reopen()
+
+    def abort(self, number: int, frame: Any) -> None:
+        """Say where this worker hangs, and end."""
+        where = "".join(traceback.format_stack(frame)[-12:])
+        os.write(2, f"worker {os.getpid()} did not come back to its loop for {self.cfg.timeout} s:\n{where}".encode())
+        os._exit(1)
+
+    def run(self) -> None:
+        """Serve until told to finish, then answer what is under way."""
+        gateway = self.wsgi
+        heart = gevent.spawn(self._beat)
+        try:
+            gateway.start()
+        except Exception:
+            log.exception("the worker could not start")
+            # An installation that has never served is told at once; later, a worker is tried again until it works.
+            if not self.app.served:
+                sys.exit(3)
+            gevent.sleep(1.0)
+            sys.exit(1)
+        bounds = getattr(gateway, "bounds", None) or Bounds(connections=self.app.options.connections)
+        wire = Wire(gateway, bounds)
+        certificates = None
+        if self.app.options.tls_cert and self.app.options.tls_key:
+            certificates = Certificates(self.app.options.tls_cert, self.app.options.tls_key)
+        acceptors = [Acceptor(listener.sock, wire, certificates) for listener in self.sockets]
+        for acceptor in acceptors:
+            acceptor.start()
+        self.app.serves(self)
+        while not self.finishing.wait(0.25):
+            if wire.requests >= self.max_requests:
+                log.info("worker %s has served %s requests and makes room for another", os.getpid(), wire.requests)
+                break
+        self._finish(gateway, wire, acceptors)
+        heart.kill()
+
+    def _finish(self, gateway: Any, wire: Wire, acceptors: list[Acceptor]) -> None:
+        # A little sooner than the arbiter's own patience, which ends with SIGKILL.
+        grace = max(0.5, self.cfg.graceful_timeout - 1.0)
+        deadline = time.monotonic() + grace
+        for acceptor in acceptors:
+            acceptor.stop()
+        gevent.sleep(0)  # connections accepted a moment ago begin
+        wire.drain()
+        while wire.connections and time.monotonic() < deadline:
+            gevent.sleep(0.02)
+        if wire.connections:
+            log.warning("worker %s ends with %s connections unfinished", os.getpid(), len(wire.connections))
+        gateway.stop(max(0.1, deadline - time.monotonic()))
+
+    def _beat(self) -> None:
+        """Tell the arbiter each second that this worker lives, and notice when the arbiter does not."""
+        while True:
+            self.notify()
+            if os.getppid() != self.ppid:
+                log.warning("the master is gone: worker %s finishes", os.getpid())
+                self.finish()
+            gevent.sleep(1.0)
