@@ -106,18 +106,23 @@ def choose(accept: str, offered: Sequence[Format]) -> Format | None:
         return offered[0]
     best, weight = None, 0
     for candidate in offered:
-        found = max(_quality(media_type, ranges) for media_type in candidate.answers_as)
+        found = _quality(candidate.answers_as, ranges)
         if found > weight:
             best, weight = candidate, found
     return best
 
 
-def _quality(media_type: str, ranges: Iterable[tuple[str, int]]) -> int:
-    """The weight that the most specific matching range gives; 0 where none matches."""
-    group = media_type.partition("/")[0] + "/*"
+def _quality(names: Sequence[str], ranges: Iterable[tuple[str, int]]) -> int:
+    """The weight that the most specific matching range gives to a format; 0 where none matches.
+
+    The first of *names* is the media type that is really sent; the others count only where a caller asks for just them.
+    """
+    group = names[0].partition("/")[0] + "/*"
     quality, closeness = 0, 0
     for pattern, weight in ranges:
-        near = 3 if pattern == media_type else 2 if pattern == group else 1 if pattern == "*/*" else 0
+        near = 2 if pattern == group else 1 if pattern == "*/*" else 0
+        if pattern in names:
+            near = 4 if pattern == names[0] else 3
         if near > closeness:
             quality, closeness = weight, near
     return quality

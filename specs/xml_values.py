@@ -29,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from specs import strict_json
+from specs.compiled import has_type
 from specs.contract import Field
 from specs.problems import Fault, Problem
 from specs.xml_text import MOST_DEPTH, XSI, Element, NotXml, escape, escape_attribute, is_name
@@ -79,7 +80,7 @@ ANY_EXACT: Final = _Any(exact=True)
 
 def shape_of(fields: Sequence[Field] | None, *, repeated: bool = False) -> Shape:
     """The shape of an element with such members (``None``: any members), or of a list of such elements."""
-    exact = has_decimals(fields)
+    exact = has_type(fields or (), "decimal")
     shape = _dict_of(fields, exact)
     if repeated:
         listed = Shape("list", "list", exact)
@@ -105,16 +106,6 @@ def _field_shape(field: Field, exact: bool) -> Shape:
     elif field.type == "list" and field.items is not None:
         shape.item = _field_shape(field.items, exact)
     return shape
-
-
-def has_decimals(fields: Sequence[Field] | None) -> bool:
-    """Whether any of these fields, at any depth, is a decimal, so that numbers must keep all their digits."""
-    return any(
-        field.type == "decimal"
-        or has_decimals(field.fields)
-        or (field.items is not None and has_decimals((field.items,)))
-        for field in fields or ()
-    )
 
 
 # Reading
@@ -336,8 +327,6 @@ def _plain(value: Any) -> Any:
         return strict_json.parse(strict_json.dumps(value))
     except Problem as problem:
         raise _Misfit(problem.detail) from None
-    except (TypeError, ValueError):
-        raise _Misfit("a value of this type has no form in JSON or XML") from None
 
 
 def _key(key: object) -> str:

@@ -36,7 +36,7 @@ class Format(ABC):
     media_types: ClassVar[tuple[str, ...]]
     #: The ``Content-Type`` of its answers.
     content_type: ClassVar[str]
-    #: The media types that a caller may ask for to get its answers.
+    #: The media types that a caller may ask for to get its answers, the one that is sent first.
     answers_as: ClassVar[tuple[str, ...]]
 
     def accepts(self, media_type: str) -> bool:

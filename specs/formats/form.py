@@ -54,6 +54,9 @@ class Format(json_.Format):
 def _multipart(body: bytes, contract: Contract | None, boundary: str) -> Parsed:
     if not _BOUNDARY.fullmatch(boundary):
         raise Problem.of("unsupported-media-type", "multipart/form-data needs a boundary of 1 to 70 characters")
+    # A preamble is allowed by RFC 2046 and sent by nobody: what stands there would be read by some parsers alone.
+    if not body.startswith((f"--{boundary}".encode(), f"\r\n--{boundary}".encode())):
+        raise Problem.of("malformed-body", "the multipart form does not begin with its boundary")
     uploads = {
         field.name for field in (contract.input if contract is not None else None) or () if field.type == "bytes"
     }

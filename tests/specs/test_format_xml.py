@@ -157,7 +157,7 @@ def test_names_and_texts_are_what_other_parsers_take(text: str) -> None:
     try:
         written = render({text: text})
     except Problem as problem:
-        assert (problem.code, carried) == ("not-representable", False)
+        assert (problem.code, carried) == ("not-representable", False)  # noqa: PT017
     else:
         assert carried
         assert parse(written) == {text: text}
