@@ -14,12 +14,15 @@ whether a text is the same as the stored one. What a reference gave is never loo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.configuration.document import Warned
 from gateway.configuration.kinds import place
+from security.credentials import MAX_API_KEY
+from security.passwords import MAX_BYTES
 from security.references import References, is_reference
 from security.secrets import Keyring, Ring, SecretError
 from specs.problems import ConfigurationError
@@ -28,6 +31,8 @@ from specs.settings import Settings, map_leaves
 FORMS = {"plain": "$box", "secret": "$box", "password": "$hash", "key": "$key"}
 PURPOSE = "configuration"
 MARK_LENGTH = 12
+SHORT_KEY = 16
+_LONGEST = {"$hash": MAX_BYTES, "$key": MAX_API_KEY}
 _STORED = re.compile(r"\$\{stored(?::([0-9a-f]+))?\}")
 _URL_WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@:]*:[^/\s@]+@")
 _INDEX = re.compile(r"\[\d+\]")
@@ -101,7 +106,11 @@ class Sealer:
                         leaves[path] = Leaf(form, self._open(kind, leaf, path, root), text, leaf)
                         return leaves[path].text
                 raise
+            if form in _LONGEST and len(unicodedata.normalize("NFC", resolved).encode()) > _LONGEST[form]:
+                raise ConfigurationError(path, f"a password or key has at most {_LONGEST[form]:,} bytes", "shorten it")
             same = self._same(kind, resolved, form, _where(path, root), root, kept) if resolved else None
+            if form == "$key" and len(resolved) < SHORT_KEY:
+                warnings.append(Warned(path, f"an API key of less than {SHORT_KEY} characters can be guessed"))
             leaves[path] = Leaf(form, resolved, reference, same)
             return resolved
 

@@ -18,15 +18,17 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.configuration.changes import Change, compare
 from gateway.configuration.document import FORMAT, Document, Key, Warned, check
-from gateway.configuration.kinds import KINDS, place, read_object, settings_class
+from gateway.configuration.kinds import KINDS, place, read_object
 from gateway.configuration.objects import Configuration, Definition
-from gateway.configuration.sealing import Bound, Sealer, identifying, shown, stored_keys
+from gateway.configuration.preparation import prepare
+from gateway.configuration.sealing import Bound, Sealer, identifying, shown
 from gateway.configuration.writer import write
+from security.credentials import ApiKeys
 from security.database import Database, Json, UtcDateTime, metadata, upsert
+from security.passwords import PasswordHasher
 from security.references import References
 from security.secrets import Keyring
 from specs.problems import ConfigurationError, ConfigurationErrors
-from specs.settings import Settings
 
 REVISIONS = Table(
     "configuration_revisions",
@@ -99,7 +101,8 @@ class _Row(NamedTuple):
 class Store:
     """The configuration of one database.
 
-    *hash_password* and *digest_key* turn passwords and API keys into what is kept of them; *clock* gives aware moments.
+    *hash_password* turns a password into what is kept of it, slowly: a server gives one that hashes in threads. *clock* gives
+    aware moments.
     """
 
     def __init__(
@@ -107,12 +110,11 @@ class Store:
         database: Database,
         keyring: Keyring,
         *,
-        hash_password: Callable[[str], str],
-        digest_key: Callable[[str], str],
+        hash_password: Callable[[str], str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
-        self._sealer = Sealer(keyring, hash_password, digest_key)
+        self._sealer = Sealer(keyring, hash_password or PasswordHasher(keyring.ring("edge")).hash, ApiKeys.digest)
         self._clock = clock
 
     def head(self) -> int:
@@ -175,22 +177,19 @@ class Store:
             raise StaleRevision(expected, base)
         before = {row.key: row.body for row in rows if row.body is not None}
         digests = {row.key: row.digest for row in rows}
-        warnings: list[Warned] = []
-        bound = self._bind(document, references, before, warnings)
-        kept = {key: body for key, body in before.items() if merge and key not in bound}
-        warnings += check(self._settings(bound, kept), services)
-        self._refuse_shared_keys(bound, kept)
+        prepared = prepare(document, self._sealer, references, stored=before, merge=merge, services=services)
+        bound, warnings = prepared.bound, prepared.warnings
         changed = [key for key, held in bound.items() if self._digest(key, held) != digests.get(key)]
         removed = [] if merge else [key for key in before if key not in bound]
         if dry_run:
             after = {key: self._preview(key, bound[key]) for key in changed}
-            return Applied(base, compare(before, after, changed + removed), tuple(warnings))
+            return Applied(base, compare(before, after, changed + removed), warnings)
         sealed = {key: self._sealer.seal(key[0], bound[key], place(*key)) for key in changed}
         changes = compare(before, sealed, changed + removed)
         if not changes and source is None:
-            return Applied(base, (), tuple(warnings))
+            return Applied(base, (), warnings)
         new = self._write(base, [*sealed.items(), *((key, None) for key in removed)], author, comment, source)
-        return Applied(new, changes, tuple(warnings))
+        return Applied(new, changes, warnings)
 
     def apply_once(
         self, document: Document, path: str, *, references: References, services: Collection[str] | None = None
@@ -223,19 +222,19 @@ class Store:
         wanted = self._read(Configuration(), revision, list(after.values()))
         if wanted.faults:
             raise ConfigurationErrors(wanted.faults.values())
-        warnings = check(wanted.settings(), services)
+        warnings = tuple(check(wanted.settings(), services))
         keys = [
             k for k in {**before, **after} if k not in before or k not in after or before[k].digest != after[k].digest
         ]
         bodies = {key: row.body for key, row in after.items()}
         changes = compare({key: row.body for key, row in before.items()}, bodies, keys)
         if not changes:
-            return Applied(base, (), tuple(warnings))
+            return Applied(base, (), warnings)
         written = [(key, bodies.get(key)) for key in keys]
         return Applied(
             self._write(base, written, author, comment or f"rollback to revision {revision}", None),
             changes,
-            tuple(warnings),
+            warnings,
         )
 
     def dump(self, revision: int | None = None) -> str:
@@ -258,56 +257,6 @@ class Store:
         """Accepted changes, the latest first."""
         statement = select(REVISIONS).order_by(REVISIONS.c.revision.desc()).limit(most)
         return self._database.read(lambda connection: [Revision(*row) for row in connection.execute(statement)])
-
-    def _bind(
-        self,
-        document: Document,
-        references: References,
-        before: Mapping[Key, Any],
-        warnings: list[Warned],
-    ) -> dict[Key, Bound]:
-        """The objects of the document with their references resolved, once each of them can be read."""
-        errors: list[ConfigurationError] = []
-        bound: dict[Key, Bound] = {}
-        for key, body in document.objects.items():
-            try:
-                settings = settings_class(key[0], body, place(*key))
-                bound[key] = self._sealer.bind(*key, body, settings, references, before.get(key), warnings)
-            except ConfigurationErrors as found:
-                errors.extend(found.errors)
-            except ConfigurationError as error:
-                errors.append(error)
-        if errors:
-            raise ConfigurationErrors(errors)
-        return bound
-
-    def _settings(self, bound: Mapping[Key, Bound], kept: Mapping[Key, Any]) -> dict[Key, Settings]:
-        values = {key: held.values for key, held in bound.items()}
-        errors: list[ConfigurationError] = []
-        settings: dict[Key, Settings] = {}
-        for key in (*values, *kept):
-            try:
-                body = values[key] if key in values else self._sealer.open(*key, kept[key])
-                settings[key] = read_object(key[0], body, place(*key))
-            except ConfigurationErrors as found:
-                errors.extend(found.errors)
-            except ConfigurationError as error:
-                errors.append(error)
-        if errors:
-            raise ConfigurationErrors(errors)
-        return settings
-
-    def _refuse_shared_keys(self, bound: Mapping[Key, Bound], kept: Mapping[Key, Any]) -> None:
-        """An API key names one consumer. Raises ConfigurationErrors."""
-        keys = {key: self._sealer.keys(held) for key, held in bound.items() if key[0] == "consumers"}
-        keys |= {key: stored_keys(body) for key, body in kept.items() if key[0] == "consumers"}
-        owners: dict[str, str] = {}
-        for key, digests in keys.items():
-            for digest in digests:
-                other = owners.setdefault(digest, key[1])
-                if other != key[1]:
-                    message = f"an API key belongs to the consumer '{other}' already"
-                    raise ConfigurationError(f"{place(*key)}.apikey", message, "give each consumer keys of its own")
 
     def _preview(self, key: Key, bound: Bound) -> dict[str, Any]:
         return self._sealer.seal(key[0], bound, place(*key), preview=True)
