@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, text
 
-from security.database import Database
+from security.database import Database, Json, UtcDateTime
 from specs.problems import ConfigurationError
 
 if TYPE_CHECKING:
@@ -98,4 +98,11 @@ def _next() -> str:
 
 def context_options() -> dict[str, Any]:
     """How steps and the declared tables are compared, here and in ``env.py``."""
-    return {"compare_type": True, "compare_server_default": True, "render_as_batch": True}
+    return {"compare_type": True, "compare_server_default": True, "render_item": _render}
+
+
+def _render(kind: str, item: Any, context: Any) -> Any:
+    """Our own column types, as a step writes them."""
+    if kind == "type" and isinstance(item, (Json, UtcDateTime)):
+        return f"{type(item).__name__}()"
+    return False

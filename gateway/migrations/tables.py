@@ -8,7 +8,13 @@ from sqlalchemy import MetaData
 
 from security.database import metadata
 
-MODULES = ("gateway.configuration.store",)
+MODULES = (
+    "gateway.configuration.store",
+    "backends.leases",
+    "backends.cache",
+    "backends.background",
+    "backends.scheduler",
+)
 
 
 def declared() -> MetaData:
