@@ -31,20 +31,20 @@ class Record(dict[str, Any]):
     """
 
     __slots__ = ()
-    names: ClassVar[tuple[str, ...]] = ()
-    secrets: ClassVar[frozenset[str]] = frozenset()
+    _names: ClassVar[tuple[str, ...]] = ()
+    _secrets: ClassVar[frozenset[str]] = frozenset()
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError:
-            if name in self.names:
+            if name in self._names:
                 return None
-            remedy = nearest(name, {*self.names, *dict.keys(self)})
+            remedy = nearest(name, {*self._names, *dict.keys(self)})
             raise AttributeError(f"no element called '{name}': {remedy}", name=name, obj=self) from None
 
     def __repr__(self) -> str:
-        shown = {key: "***" if key in self.secrets else value for key, value in dict.items(self)}
+        shown = {key: "***" if key in self._secrets else value for key, value in dict.items(self)}
         return f"{Record.__name__}({shown!r})"
 
     def deepcopy(self) -> Self:
@@ -71,28 +71,28 @@ class OutputRecord(Record):
     A name that is not declared is an AttributeError (or KeyError, for an item) naming the nearest.
     """
 
-    __slots__ = ("rows",)
-    repeated: ClassVar[bool] = False
+    __slots__ = ("_rows",)
+    _repeated: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **members: Any) -> None:
         super().__init__(*args, **members)
-        self.rows: list[Any] | None = None
+        self._rows: list[Any] | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "rows":
+        if name == "_rows":
             object.__setattr__(self, name, value)
-        elif name in self.names:
+        elif name in self._names:
             dict.__setitem__(self, name, value)
         else:
-            raise AttributeError(f"no output called '{name}': {nearest(name, self.names)}", name=name, obj=self)
+            raise AttributeError(f"no output called '{name}': {nearest(name, self._names)}", name=name, obj=self)
 
     def __setitem__(self, key: str | slice, value: Any) -> None:
         if isinstance(key, slice):
             self._all_rows()[key] = value
-        elif key in self.names:
+        elif key in self._names:
             dict.__setitem__(self, key, value)
         else:
-            raise KeyError(f"no output called '{key}': {nearest(key, self.names)}")
+            raise KeyError(f"no output called '{key}': {nearest(key, self._names)}")
 
     def append(self, row: Any) -> None:
         """One more row of a repeated output."""
@@ -103,14 +103,19 @@ class OutputRecord(Record):
         self._all_rows().extend(rows)
 
     def _all_rows(self) -> list[Any]:
-        if not self.repeated:
+        if not self._repeated:
             raise TypeError("this output is one record, not a list: declare output_repeated = True")
-        if self.rows is None:
-            self.rows = []
-        return self.rows
+        if self._rows is None:
+            self._rows = []
+        return self._rows
 
     def __bool__(self) -> bool:
-        return bool(self.rows) if self.rows is not None else len(self) > 0
+        return bool(self._rows) if self._rows is not None else len(self) > 0
+
+
+def rows_of(payload: OutputRecord) -> list[Any] | None:
+    """The rows that a repeated output was given, ``None`` where its members were assigned or nothing was."""
+    return payload._rows
 
 
 def shape(fields: Sequence[Field], base: type[Record] = Record, *, repeated: bool = False) -> type[Record]:
@@ -118,14 +123,15 @@ def shape(fields: Sequence[Field], base: type[Record] = Record, *, repeated: boo
     names = tuple(field.name for field in fields)
     members: dict[str, Any] = {
         "__slots__": (),
-        "names": names,
-        "secrets": frozenset(field.name for field in fields if field.type == "secret"),
+        "_names": names,
+        "_secrets": frozenset(field.name for field in fields if field.type == "secret"),
     }
     if repeated:
-        members["repeated"] = True
+        members["_repeated"] = True
     for name in names:
         # WHY: a member called "items" is what an author means by `input.items`, not the method of dict.
-        if not name.startswith("_") and name not in RESERVED and hasattr(base, name):
+        # PERF: a property is found by the ordinary look-up, twice as fast as falling through to __getattr__.
+        if not name.startswith("_") and name not in RESERVED:
             members[name] = _member(name)
     return cast("type[Record]", type(base.__name__, (base,), members))
 

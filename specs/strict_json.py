@@ -56,8 +56,8 @@ def parse(body: bytes, *, max_depth: int = DEPTH, exact_decimals: bool = False) 
 def dumps(value: Any) -> bytes:
     """*value* as JSON: decimals, dates and UUIDs as text, bytes as base64.
 
-    Raises Problem 500 ``not-representable`` for NaN in an integer beyond 64 bits' company, half a surrogate pair, or a type
-    that has no JSON form.
+    Raises Problem 500 ``not-representable``: half a surrogate pair, or a type that has no JSON form. NaN and infinity are
+    null, as a writer refuses them earlier.
     """
     try:
         return orjson.dumps(value, default=to_json_values)
@@ -95,13 +95,18 @@ def _malformed(faults: list[Fault]) -> Problem:
 
 
 def _check_depth(value: Any, most: int) -> None:
-    level = [value]
+    level = [value] if type(value) is dict or type(value) is list else []
     depth = 0
-    while level := [inner for inner in level if type(inner) is dict or type(inner) is list]:
+    while level:
         depth += 1
         if depth > most:
             raise _malformed([Fault("", "too-deep", f"the body is nested more than {most} levels deep")])
-        level = [inner for outer in level for inner in (outer.values() if type(outer) is dict else outer)]
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
 
 
 class _Wrong:

@@ -27,7 +27,7 @@ from specs.conversions import Convert, converter, csv_line
 from specs.mismatch import Mismatch, mismatch
 from specs.problems import Fault, Problem
 from specs.reading import MOST_FAULTS, default_value, each
-from specs.records import OutputRecord, escape, shape
+from specs.records import OutputRecord, escape, rows_of, shape
 
 _DEEPEST = 100
 
@@ -184,8 +184,9 @@ _NOT_RECORDS = (
 
 def _rows(payload: Any) -> list[Any]:
     if isinstance(payload, OutputRecord):
-        if payload.rows is not None:
-            return payload.rows
+        rows = rows_of(payload)
+        if rows is not None:
+            return rows
         return [payload] if len(payload) else []
     if payload is None:
         return []
@@ -316,8 +317,8 @@ def plain(value: Any, depth: int = 0) -> Any:
         return finite(value)
     if depth > _DEEPEST:
         raise mismatch("too-deep", f"this is nested more than {_DEEPEST} levels deep")
-    if isinstance(value, OutputRecord) and value.rows is not None:
-        value = value.rows
+    if isinstance(value, OutputRecord) and (rows := rows_of(value)) is not None:
+        value = rows
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     mapping = value if isinstance(value, Mapping) else getattr(value, "_mapping", None)
