@@ -155,7 +155,8 @@ def deploy(
 def deployed_from(module: ModuleType) -> list[Deployed]:
     """Every service of a module that was imported the ordinary way, such as our own built-in ones."""
     name = module.__name__.rpartition(".")[2]
-    root = Path(module.__file__).parent if module.__file__ else None
+    file = getattr(module, "__file__", None)
+    root = Path(file).parent if file else None
     namespace = getattr(module, "namespace", "")
     return [
         deploy(found, describe(found, module=name, root=root, namespace=namespace)) for found in services_in(module)
