@@ -71,7 +71,8 @@ class Client:
     *read_timeout* (silence between two reads) bound parts of it. *retries* is how often a call is repeated whose
     connection broke before any byte of an answer: of idempotent methods, and of any method that was never sent because
     connecting failed. A timeout is not repeated, and an answer is an answer whatever its status. *headers* go with every
-    call that has none of the same name. *max_response* is in bytes. *max_idle* is how long, in seconds, an unused connection is kept.
+    call that has none of the same name. *max_response* is in bytes. *max_idle* is how long, in seconds, an unused
+    connection is kept.
     """
 
     def __init__(

@@ -18,13 +18,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import orjson
-
 from backends import connectors, http
 from backends.breaker import Breaker
 from backends.connectors import setting
 from specs.problems import BackendError, BackendUnavailable, ConfigurationError
 from specs.settings import Seconds, Secret, Size
+from specs.strict_json import dumps
 
 #: What a body is called where the caller does not say.
 MEDIA_TYPES = {
@@ -254,7 +253,7 @@ class Connector(connectors.Base):
     def _encode(self, json: Any, data: Any) -> tuple[bytes, str]:
         """A body and its media type; both empty where there is none."""
         if json is not None:
-            return orjson.dumps(json), MEDIA_TYPES["json"]
+            return dumps(json), MEDIA_TYPES["json"]
         if data is None or data == "":
             return b"", ""
         if isinstance(data, (str, bytes, bytearray, memoryview)):
@@ -262,7 +261,7 @@ class Connector(connectors.Base):
             return body, MEDIA_TYPES[self._data_format]
         if self._data_format == "form":
             return urllib.parse.urlencode(data, doseq=True).encode(), MEDIA_TYPES["form"]
-        return orjson.dumps(data), MEDIA_TYPES["json"]
+        return dumps(data), MEDIA_TYPES["json"]
 
 
 Parameters = Mapping[str, Any] | None
