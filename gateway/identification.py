@@ -97,7 +97,7 @@ class Consumers:
     def by_key(self, digest: str, groups: frozenset[str]) -> Identity | None:
         """The consumer one of whose keys has this digest, likewise.
 
-        # SECURITY: A28. A dictionary of keyed digests leaks nothing by time: a caller cannot choose what a digest begins with.
+        # SECURITY: A28. What is looked up is a digest of 256 bits: how long that takes tells nothing about a key.
         """
         found = self._by_key.get(digest)
         if found is None or (groups and not groups & found.groups):

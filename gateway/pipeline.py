@@ -52,7 +52,7 @@ class Pipeline:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer *exchange*; its ``response_*`` are filled when this returns, whatever happened."""
-        snapshot = self._current()
+        snapshot = exchange.snapshot = self._current()
         try:
             for step in route(exchange, snapshot.routes):
                 step(exchange)

@@ -90,9 +90,9 @@ class Exchange:
 
     __slots__ = (
         "address", "body", "body_length", "channel", "cid", "content_type", "files", "form", "format",
-        "headers", "host", "identity", "input", "limit_states", "method", "notes", "outcome", "params", "path", "payload",
+        "headers", "host", "identity", "input", "limit_headers", "method", "notes", "outcome", "params", "path", "payload",
         "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers", "response_status",
-        "response_stream", "scheme", "started_ns", "target", "version",
+        "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
     )  # fmt: skip
 
     # accept: what came over the wire, in one canonical form
@@ -112,12 +112,13 @@ class Exchange:
     started_ns: int  #: time.monotonic_ns() when the head was read
 
     # route
-    channel: Any  #: gateway.assembly.Channel, or None where the path led nowhere
+    snapshot: Any  #: the compiled revision that this exchange reads from beginning to end
+    channel: Any  #: the gateway.channels.Channel, or None where the path led nowhere
     params: Mapping[str, str]
     # identify
     identity: Identity
     # limit
-    limit_states: tuple[Any, ...]
+    limit_headers: list[tuple[str, str]]  #: RateLimit and RateLimit-Policy
     # validate
     body: bytes
     content_type: str
@@ -171,10 +172,11 @@ class Exchange:
         self.target = target or path
         self.body_length = body_length
         self.read_body = read_body or _no_body
+        self.snapshot = None
         self.channel = None
         self.params = {}
         self.identity = ANONYMOUS
-        self.limit_states = ()
+        self.limit_headers = []
         self.body = b""
         self.content_type = ""
         self.format = None

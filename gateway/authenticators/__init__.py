@@ -47,7 +47,7 @@ class Tools(NamedTuple):
 
     verifier: Verifying
     directory: Directory
-    digest: Callable[[str], str]  #: the keyed digest under which API keys are stored
+    digest: Callable[[str], str]  #: the digest under which API keys are stored
 
 
 class Rejected(Exception):

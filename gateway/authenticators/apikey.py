@@ -23,8 +23,8 @@ LONGEST = 1024
 class Authenticator(authenticators.Authenticator):
     """Callers send a key: the definition's own, or those of consumers.
 
-    # SECURITY: A28, Z36. What is stored is the keyed digest of a key, and what is compared is the digest of what was sent:
-    # neither a right first character nor an empty key gets a caller anywhere.
+    # SECURITY: A28, Z36. What is stored is the digest of a key, and what is compared is the digest of what was sent: neither
+    # a right first character nor an empty key gets a caller anywhere.
     """
 
     word = "apikey"

@@ -5,38 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from specs.compiled import CompiledContract, without_details
-from specs.formats.content import decode_content, encode_content
-from specs.query import parse_query
-
 from gateway import channels
 from gateway.channels import Route
 from gateway.configuration.parts import Formats
 from specs import negotiation
+from specs.compiled import CompiledContract, without_details
+from specs.compression import decode_content, encode_content
 from specs.exchange import Call, Outcome
+from specs.formats import Parsed
 from specs.names import ServiceName
-from specs.problems import Problem
+from specs.problems import Fault, Problem
+from specs.query import parse_query
 from specs.settings import Size, setting
 
 if TYPE_CHECKING:
-    from backends.executors import Executor
+    from specs.contract import Contract
     from specs.exchange import Exchange
     from specs.formats import Format
 
+#: What a request without a body holds.
+NO_BODY = Parsed(None)
 #: What a service without handlers for particular verbs is called by.
 DEFAULT_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Runtime(NamedTuple):
-    """What a channel needs of the snapshot to reach its service. *contract* is None while the service is not deployed."""
+    """What a channel knows of its service. *contract* is None while the service is not deployed."""
 
     contract: CompiledContract | None
-    executor: Executor
     formats: Sequence[Format]
     max_body: int
     deadline: float
     validate: bool = True
-    error_details: bool = True
+    error_details: str = "full"
 
 
 class Channel(channels.Channel):
@@ -61,8 +62,7 @@ class Channel(channels.Channel):
         self._runtime = runtime
         self._contract = runtime.contract
         self._formats = tuple(runtime.formats)
-        self._answers = tuple(format_ for format_ in self._formats if format_.writes) or self._formats
-        self._only = self._answers[0] if len(self._answers) == 1 else None
+        self._only = self._formats[0] if len(self._formats) == 1 else None
         self._body_wins = settings.params_priority == "body"
         self._cors = Cors(settings.cors, self._methods()) if settings.cors is not None else None
 
@@ -84,31 +84,42 @@ class Channel(channels.Channel):
         exchange.format = self._only or self._choose(exchange)
         query = parse_query(exchange.query_string) if exchange.query_string else {}
         exchange.query = query
-        textual = False
-        if exchange.body_length:
-            textual = self._read_body(exchange, contract)
+        parsed = self._read_body(exchange, contract) if exchange.body_length else NO_BODY
         sources: Mapping[str, Any] = exchange.params
         if query:
             if self._body_wins and isinstance(exchange.payload, dict):
                 query = {name: value for name, value in query.items() if name not in exchange.payload}
             sources = {**query, **exchange.params}
         try:
-            exchange.input = contract.read(exchange.payload, sources, textual=textual, validate=self._runtime.validate)
+            exchange.input = contract.read(
+                parsed.payload, sources, textual=parsed.textual, validate=self._runtime.validate
+            )
         except Problem as problem:
-            if self._runtime.error_details:
-                raise
-            raise without_details(problem) from None
+            raise self._told(problem, parsed.pointer) from None
+
+    def _told(self, problem: Problem, pointer: str) -> Problem:
+        """*problem* with as much detail as the service's settings allow, its pointers beginning where the payload does."""
+        details = self._runtime.error_details
+        if details == "none":
+            return without_details(problem)
+        faults = [
+            Fault(pointer + fault.pointer, fault.code, fault.detail if details == "full" else "")
+            for fault in problem.errors
+        ]
+        return Problem(
+            problem.status, problem.code, problem.detail, title=problem.title, errors=faults, headers=problem.headers
+        )
 
     def _choose(self, exchange: Exchange) -> Format:
         accept = exchange.headers.get("accept", "")
-        chosen = negotiation.choose(accept, self._answers)
+        chosen = negotiation.choose(accept, self._formats)
         if chosen is None:
-            offered = ", ".join(format_.content_type for format_ in self._answers)
+            offered = ", ".join(format_.content_type for format_ in self._formats)
             raise Problem.of("not-acceptable", f"this channel answers in {offered}")
         return chosen
 
-    def _read_body(self, exchange: Exchange, contract: CompiledContract) -> bool:
-        """Fill body and payload; whether the payload's values are texts that the contract has to type."""
+    def _read_body(self, exchange: Exchange, contract: CompiledContract) -> Parsed:
+        """Fill body and payload from what was sent."""
         most = self._runtime.max_body
         body = exchange.read_body(most)
         encoding = exchange.headers.get("content-encoding", "")
@@ -116,42 +127,24 @@ class Channel(channels.Channel):
             body = decode_content(body, encoding, most)
         exchange.body = body
         if not body:
-            return False
+            return NO_BODY
         content_type = exchange.headers.get("content-type", "")
         exchange.content_type = content_type
-        format_ = self._format_of(content_type, body, exchange)
+        format_ = negotiation.format_of_body(
+            content_type, self._formats, body=body, known_by_cookie="cookie" in exchange.headers
+        )
         parsed = format_.parse(body, contract.contract, content_type=content_type)
         exchange.payload = parsed.payload
         exchange.files = parsed.files
-        if format_.word == "form":
+        if format_.accepts("application/x-www-form-urlencoded"):
             exchange.form = parsed.payload
-        return parsed.textual
-
-    def _format_of(self, content_type: str, body: bytes, exchange: Exchange) -> Format:
-        if not content_type:
-            return self._formats[0]
-        media_type, _ = negotiation.parse_content_type(content_type)
-        for format_ in self._formats:
-            if format_.reads(media_type):
-                return format_
-        # curl -d sends JSON as a form. SECURITY: not where a cookie names the caller, since any web page can send a form.
-        first = body.lstrip()[:1]
-        if (
-            media_type == "application/x-www-form-urlencoded"
-            and first in (b"{", b"[")
-            and "cookie" not in exchange.headers
-        ):
-            for format_ in self._formats:
-                if format_.word == "json":
-                    return format_
-        accepted = ", ".join(format_.media_types[0] for format_ in self._formats if format_.media_types)
-        raise Problem.of("unsupported-media-type", f"this channel takes {accepted or 'any text'}")
+        return parsed
 
     # execute
 
     def run(self, exchange: Exchange) -> None:
-        runtime = self._runtime
-        exchange.outcome = runtime.executor.run(
+        most = self._runtime.deadline
+        exchange.outcome = exchange.snapshot.executor.run(
             Call(
                 service=self.settings.service,
                 input=exchange.input,
@@ -159,10 +152,10 @@ class Channel(channels.Channel):
                 raw=exchange.body,
                 cid=exchange.cid,
                 identity=exchange.identity,
-                deadline=exchange.started_ns / 1e9 + runtime.deadline if runtime.deadline else 0.0,
+                deadline=exchange.started_ns / 1e9 + most if most else 0.0,
                 channel=self.name,
                 channel_type=self.word,
-                data_format=self._formats[0].word,
+                data_format=self.settings.format[0],
                 method=exchange.method,
                 path=exchange.path,
                 address=exchange.address,
@@ -208,7 +201,7 @@ class Channel(channels.Channel):
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         format_ = exchange.format or self._only
         if format_ is None:
-            format_ = negotiation.choose(exchange.headers.get("accept", ""), self._answers) or self._answers[0]
+            format_ = negotiation.choose(exchange.headers.get("accept", ""), self._formats) or self._formats[0]
         body, content_type = format_.render_problem(problem, exchange.cid)
         exchange.response_status = problem.status
         headers = [("Content-Type", content_type), *problem.headers, *exchange.limit_headers]
@@ -221,14 +214,13 @@ class Channel(channels.Channel):
         return self._cors.preflight(exchange.headers) if self._cors is not None else []
 
 
-def render(outcome: Outcome, format_: Format, contract: Any) -> tuple[bytes, str]:
-    """The body of an answer and its media type. Text that a service wrote itself is sent as it is."""
-    payload = outcome.payload
-    if isinstance(payload, str) and (outcome.content_type or contract is None or contract.output is None):
-        return payload.encode(), outcome.content_type or format_.text_type
-    if isinstance(payload, (bytes, bytearray)):
-        return bytes(payload), outcome.content_type or "application/octet-stream"
-    return format_.render(payload, contract), outcome.content_type or format_.content_type
+def render(outcome: Outcome, format_: Format, contract: Contract | None) -> tuple[bytes, str]:
+    """The body of an answer and its media type. What a service wrote itself, with a media type, is sent as it is."""
+    content_type = outcome.content_type
+    body = format_.as_given(outcome.payload) if content_type or isinstance(outcome.payload, bytes) else None
+    if body is not None:
+        return body, content_type or "application/octet-stream"
+    return format_.render(outcome.payload, contract), content_type or format_.content_type
 
 
 class Cors:

@@ -1,0 +1,92 @@
+"""`gatewright run` and `gatewright demo`: the verbs that serve."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.options import Options
+
+Data = Annotated[Path, typer.Option(envvar="GATEWRIGHT_DATA", help="Folder of the installation.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs to the program."""
+    app.command("run")(run)
+    app.command("demo")(demo)
+
+
+def run(
+    config: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_CONFIG", help="Document to apply at start.")] = None,
+    services: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_SERVICES", help="Folder of services.")] = None,
+    data: Data = Path("var"),
+    listen: Annotated[
+        list[str] | None, typer.Option(envvar="GATEWRIGHT_LISTEN", help="HOST:PORT or unix:PATH; may be repeated.")
+    ] = None,
+    admin: Annotated[str, typer.Option(envvar="GATEWRIGHT_ADMIN", help="HOST:PORT of the admin listener.")] = "127.0.0.1:8001",
+    admin_host: Annotated[
+        list[str] | None, typer.Option(envvar="GATEWRIGHT_ADMIN_HOST", help="Further names of the admin listener.")
+    ] = None,
+    health: Annotated[str, typer.Option(envvar="GATEWRIGHT_HEALTH", help="HOST:PORT of a listener for probes.")] = "",
+    workers: Annotated[int, typer.Option(envvar="GATEWRIGHT_WORKERS", min=0, help="Worker processes; 0: one a core.")] = 0,
+    role: Annotated[str, typer.Option(envvar="GATEWRIGHT_ROLE", help="What this process does; all, for now.")] = "all",
+    database: Annotated[str, typer.Option(envvar="GATEWRIGHT_DATABASE_URL", help="Database in place of --data's.")] = "",
+    keys: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_KEYS", help="Keyring in place of --data's.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_TLS_CERT", help="Certificate, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_TLS_KEY", help="Its private key, PEM.")] = None,
+    secrets_dir: Annotated[
+        Path | None, typer.Option(envvar="GATEWRIGHT_SECRETS_DIR", help="Files that the admin API may refer to.")
+    ] = None,
+    allow_deploy: Annotated[
+        bool, typer.Option("--allow-deploy", envvar="GATEWRIGHT_ALLOW_DEPLOY", help="Let the admin API deploy services.")
+    ] = False,
+    access_log: Annotated[
+        str, typer.Option(envvar="GATEWRIGHT_ACCESS_LOG", help="File of access lines; - for standard error, empty for none.")
+    ] = "-",
+    log_format: Annotated[str, typer.Option(envvar="GATEWRIGHT_LOG_FORMAT", help="json or text.")] = "json",
+    log_level: Annotated[str, typer.Option(envvar="GATEWRIGHT_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
+    max_requests: Annotated[
+        int, typer.Option(envvar="GATEWRIGHT_MAX_REQUESTS", min=0, help="Requests after which a worker is replaced.")
+    ] = 0,
+    graceful_timeout: Annotated[
+        int, typer.Option(envvar="GATEWRIGHT_GRACEFUL_TIMEOUT", min=1, help="Seconds for running requests at the end.")
+    ] = 30,
+) -> None:
+    """Serve. Prints `ready http://HOST:PORT` when it does; SIGTERM drains, SIGHUP reads the document again."""
+    if role != "all":
+        print(f"gatewright: the role '{role}' is not part of this version: leave --role out", file=sys.stderr)
+        raise typer.Exit(2)
+    _serve(
+        Options(
+            config=config,
+            services=services,
+            data=data,
+            listen=tuple(listen or ["127.0.0.1:8000"]),
+            admin=admin,
+            admin_hosts=tuple(admin_host or ()),
+            health=health,
+            workers=workers,
+            database=database,
+            keys=keys,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            secrets_dir=secrets_dir,
+            allow_deploy=allow_deploy,
+            access_log=access_log,
+            log_format=log_format,
+            log_level=log_level,
+            max_requests=max_requests,
+            graceful_timeout=graceful_timeout,
+        )
+    )
+
+
+def _serve(options: Options) -> None:
+    from gateway.preparation import prepare
+    from gateway.server import serve
+
+    raise typer.Exit(serve(options, prepare))

@@ -1,0 +1,66 @@
+"""May this address, and may this identity, use the channel? The steps admit and authorise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from security.addresses import AddressList
+from specs.problems import Problem
+
+if TYPE_CHECKING:
+    from specs.exchange import Exchange
+
+
+class Admission:
+    """Who may come to a channel at all, by address: denied addresses first, then the allowed ones of every level.
+
+    *debit* takes the admission limit's hit for an address, and raises 429 where there is none left; None where nothing limits.
+    """
+
+    def __init__(
+        self, denied: list[AddressList], allowed: list[AddressList], debit: Callable[[Exchange], None] | None
+    ) -> None:
+        self._denied = denied
+        self._allowed = allowed
+        self._debit = debit
+
+    def __bool__(self) -> bool:
+        return bool(self._denied or self._allowed or self._debit)
+
+    def admit(self, exchange: Exchange) -> None:
+        """Raises Problem 403 or 429."""
+        address = exchange.address
+        for denied in self._denied:
+            if address in denied:
+                raise Problem.of("address-not-allowed", "this address may not call here")
+        for allowed in self._allowed:
+            if address not in allowed:
+                raise Problem.of("address-not-allowed", "this address may not call here")
+        if self._debit is not None:
+            self._debit(exchange)
+
+
+class Authority:
+    """What an identity needs beyond being proven: one of the channel's *groups*, and an address that it is bound to.
+
+    *addresses* are the lists that consumers are bound to, by name.
+    """
+
+    def __init__(self, groups: frozenset[str], addresses: Mapping[str, AddressList]) -> None:
+        self._groups = groups
+        self._any = not groups or "*" in groups
+        self._addresses = addresses
+
+    def __bool__(self) -> bool:
+        return not self._any or bool(self._addresses)
+
+    def authorise(self, exchange: Exchange) -> None:
+        """Raises Problem 403."""
+        identity = exchange.identity
+        if not self._any and not self._groups & identity.groups:
+            raise Problem.of("forbidden", "this caller is in none of the groups that may call here")
+        if identity.kind == "consumer":
+            bound = self._addresses.get(identity.name)
+            if bound is not None and exchange.address not in bound:
+                raise Problem.of("address-not-allowed", "this caller may not call from this address")
