@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.configuration.kinds import KINDS, Consumer, place
 from gateway.configuration.loader import DEEPEST, load, positions
+from gateway.configuration.parts import METHODS
 from gateway.routes import Routes
 from specs.names import GroupName, Name, ServiceName, references
 from specs.problems import ConfigurationError, ConfigurationErrors, nearest
@@ -23,6 +24,7 @@ from specs.settings import Settings
 
 FORMAT = 1
 LONGEST_NAME = 200
+ANY_METHODS = [method for method in METHODS if method not in ("HEAD", "OPTIONS")]
 
 Key = tuple[str, str]
 """The kind and the name of an object; a kind of which there is one at most has the empty name."""
@@ -184,12 +186,14 @@ def _unknown(path: str, name: Name, known: Collection[str]) -> ConfigurationErro
 
 
 def _clashing_paths(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationError]:
+    """Two channels on one path. A channel that lists no methods may have any: its service says so, and may change."""
     routes = Routes()
     for (kind, name), held in settings.items():
         path = getattr(held, "path", None)
         if kind == "channels" and path is not None and getattr(held, "enabled", True):
+            methods = getattr(held, "methods", None) or ANY_METHODS
             try:
-                routes.add(path, getattr(held, "methods", ()), name, name=name, hosts=getattr(held, "host", None) or ())
+                routes.add(path, methods, name, name=name, hosts=getattr(held, "host", None) or ())
             except ConfigurationError as error:
                 yield error
 

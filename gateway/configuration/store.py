@@ -56,6 +56,9 @@ SOURCES = Table(
     Column("revision", Integer, nullable=False),
 )
 
+#: PERF: an object takes about 75 us to read; this many take 4 ms, and 10,000 take 0.8 s.
+READ_AT_ONCE = 50
+
 
 class StaleRevision(ConfigurationError):
     """Somebody else changed the configuration meanwhile; *current* is the revision that they made."""
@@ -102,7 +105,7 @@ class Store:
     """The configuration of one database.
 
     *hash_password* turns a password into what is kept of it, slowly: a server gives one that hashes in threads. *clock* gives
-    aware moments.
+    aware moments. *pause* is called now and then while objects are read, for a server to let others run.
     """
 
     def __init__(
@@ -112,10 +115,12 @@ class Store:
         *,
         hash_password: Callable[[str], str] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._sealer = Sealer(keyring, hash_password or PasswordHasher(keyring.ring("edge")).hash, ApiKeys.digest)
         self._clock = clock
+        self._pause = pause
 
     def head(self) -> int:
         """The number of the latest revision; 0 before the first."""
@@ -278,7 +283,9 @@ class Store:
         objects = dict(previous.objects)
         faults = dict(previous.faults)
         readable = {kind for kind in KINDS if self._sealer.has_ring(kind)}
-        for row in rows:
+        for position, row in enumerate(rows, 1):
+            if position % READ_AT_ONCE == 0:
+                self._pause()
             objects.pop(row.key, None)
             faults.pop(row.key, None)
             if row.body is None or row.kind not in readable:
