@@ -1,14 +1,36 @@
-"""SQL: ask a SQLite or PostgreSQL database."""
+"""SQL: ask a SQLite or PostgreSQL database.
+
+crm = self.out.sql["crm"]
+crm.one("select * from customers where id = :id", id=7).name
+with crm.transaction() as transaction:
+    transaction.execute("update stock set amount = amount - 1 where sku = :sku", sku=7)
+    transaction.execute("insert into orders (sku) values (:sku)", sku=7)
+for row in crm.rows("select * from events"):     # lazily
+    ...
+"""
 
 from __future__ import annotations
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from sqlalchemy import TextClause, create_engine, event, text
+from sqlalchemy.engine import URL, Connection, CursorResult, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
 
 from backends import connectors
 from backends.connectors import setting
-from specs.problems import ConfigurationError, nearest
+from specs.problems import BackendError, BackendTimeout, BackendUnavailable, ConfigurationError, nearest
 from specs.settings import Seconds, Secret
+
+T = TypeVar("T")
+Result = CursorResult[Any]
 
 #: What may stand before ``://`` and the driver behind it.
 DRIVERS = {
@@ -29,8 +51,62 @@ BLOCKING = {
 }
 
 
-class Connector(connectors.Base):
-    """A pool of connections to one database."""
+class Row(dict[str, Any]):
+    """A row by the names of its columns, as members or as attributes.
+
+    >>> row = Row(name="Ann")
+    >>> row.name == row["name"]
+    True
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the row has no column '{name}': {nearest(name, self)}") from None
+
+
+class ConstraintViolated(BackendError):
+    """A statement would have broken a constraint: a duplicate key, a missing parent."""
+
+
+class Statements:
+    """What can be asked of a database: by a connection, each statement in a transaction of its own, or inside of one."""
+
+    def one(self, statement: str, /, **parameters: Any) -> Row | None:
+        """The only row of the result, or None. Raises BackendError where there are more."""
+        rows = self._run(statement, parameters, lambda result: [Row(row) for row in result.mappings().fetchmany(2)])
+        if len(rows) > 1:
+            raise BackendError("one() found more than one row: use all(), or a statement that finds one")
+        return rows[0] if rows else None
+
+    def all(self, statement: str, /, **parameters: Any) -> list[Row]:
+        """Every row of the result."""
+        return self._run(statement, parameters, lambda result: [Row(row) for row in result.mappings()])
+
+    def execute(self, statement: str, /, **parameters: Any) -> int:
+        """Run a statement whose rows are not wanted; how many rows it changed, -1 where the driver cannot tell."""
+        return self._run(statement, parameters, lambda result: int(result.rowcount), write=True)
+
+    def _run(
+        self, statement: str, parameters: dict[str, Any], take: Callable[[Result], T], *, write: bool = False
+    ) -> T:
+        raise NotImplementedError
+
+
+class Connector(connectors.Base, Statements):
+    """A pool of connections to one database.
+
+    Each statement is a transaction of its own; `transaction` joins several. Parameters are ``:name`` in the statement and
+    ``name=`` in the call, never part of the text.
+
+    SQLite runs in place: its statements are short and nothing yields inside of one, so a transaction of a single
+    # statement is never held across a switch of greenlets. A `transaction` may be; whoever finds the file locked by it, or
+    # by another process, waits by sleeping between attempts, never in SQLite's own busy handler, which would stop the
+    # hub, and with it the greenlet that holds the lock. What computes for long belongs into a service with `blocking = True`.
+    """
 
     class Settings(connectors.Settings):
         """Where the database is and how much of it one process may use."""
@@ -46,8 +122,231 @@ class Connector(connectors.Base):
             """The address must name a driver that we have and that lets others run while it waits."""
             if self.pool_size < 1:
                 raise ConfigurationError(f"{path}.pool_size", "a pool holds at least one connection")
+            if self.timeout <= 0:
+                raise ConfigurationError(f"{path}.timeout", "a statement needs some time")
             if "${" not in self.url:  # a reference is resolved, and then checked, by whoever applies the document
                 read_url(self.url, f"{path}.url")
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        super().__init__(name, settings)
+        url = read_url(settings.url, f"connections.{name}.url")
+        if settings.password is not None:
+            url = url.set(password=settings.password.reveal())
+        self.dialect = url.get_backend_name()
+        self._timeout = float(settings.timeout)
+        self._procedures: dict[tuple[str, int], str] = {}
+        self._engine = _engine(url, settings.pool_size, self._timeout)
+        # PERF: a statement of its own needs no BEGIN and COMMIT in PostgreSQL: one round trip in place of three.
+        self._single = self._engine
+        if self.dialect == "postgresql":
+            self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def _run(
+        self, statement: str, parameters: dict[str, Any], take: Callable[[Result], T], *, write: bool = False
+    ) -> T:
+        def work() -> T:
+            connection = self._begin(write=write, single=True)
+            try:
+                taken = take(connection.execute(prepared(statement), parameters))
+                connection.commit()
+                return taken
+            finally:
+                connection.close()
+
+        return self.patiently(work)
+
+    def rows(self, statement: str, /, **parameters: Any) -> Iterator[Row]:
+        """The rows one by one, as the database gives them: a large result is never whole in memory.
+
+        A connection is held until the last row was taken or the iterator is closed; what the statement changed is kept only
+        in the first case.
+        """
+
+        def start() -> tuple[Connection, Result]:
+            connection = self._begin(write=False)
+            try:
+                streaming = connection.execution_options(stream_results=True, max_row_buffer=500)
+                return connection, streaming.execute(prepared(statement), parameters)
+            except BaseException:
+                connection.close()
+                raise
+
+        connection, result = self.patiently(start)
+        try:
+            yield from _each(result, self.name)
+            with translated(self.name):
+                connection.commit()
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Several statements that happen together or not at all: committed at the end, undone by an exception."""
+        connection = self.patiently(lambda: self._begin(write=True))
+        try:
+            yield Transaction(self, connection)
+            if self.dialect == "sqlite":
+                # WHY: SQLAlchemy takes a commit that found the file locked for the end of the transaction, SQLite does not.
+                self.patiently(lambda: connection.exec_driver_sql("COMMIT"))
+            with translated(self.name):
+                connection.commit()
+        finally:
+            connection.close()  # which rolls back what is not committed
+
+    def session(self) -> Session:
+        """The older way of asking: `Session.execute`, `Session.callproc`, `Session.commit`."""
+        return Session(self)
+
+    def callproc(self, name: str, args: Sequence[Any] = ()) -> Iterator[Row]:
+        """The rows that a function or procedure gives, one by one. Raises BackendError where there is none of that name."""
+        if self.dialect == "sqlite":
+            raise BackendError(f"connection '{self.name}': SQLite has no stored procedures")
+        kind = self._procedure(name, len(args))
+        quoted = ".".join(f'"{part}"' for part in kind[1:].split("."))
+        parameters = {f"a{number}": value for number, value in enumerate(args)}
+        call = f"{quoted}({', '.join(f':{key}' for key in parameters)})"
+        if kind[0] == "p":
+            return iter(self._run(f"call {call}", parameters, _rows_of, write=True))
+        return self.rows(f"select * from {call}", **parameters)  # noqa: S608 - the name as the catalogue gave it
+
+    def _procedure(self, name: str, count: int) -> str:
+        """``p`` or ``f``, procedure or function, and the name as the database spells it."""
+        found = self._procedures.get((name, count))
+        if found is None:
+            schema, _, plain = name.rpartition(".")
+            if not re.fullmatch(r"\w+(\.\w+)?", name):
+                raise BackendError(f"connection '{self.name}': not the name of a procedure: {name!r}")
+            rows = self.all(_FIND_PROCEDURE, plain=plain, schema=schema, count=count)
+            if not rows:
+                raise BackendError(f"connection '{self.name}': no procedure called '{name}' takes {count} arguments")
+            row = rows[0]
+            found = row.prokind + (f"{row.nspname}." if schema else "") + row.proname
+            self._procedures[name, count] = found
+        return found
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """What *work* gives; where another transaction has locked the SQLite file, it is tried again for a while."""
+        end = time.monotonic() + self._timeout
+        pause = 0.001
+        while True:
+            try:
+                with translated(self.name):
+                    return work()
+            except _Locked:
+                if time.monotonic() + pause > end:
+                    raise
+                time.sleep(pause)
+                pause = min(pause * 2, 0.05)
+
+    def _begin(self, *, write: bool, single: bool = False) -> Connection:
+        connection = (self._single if single else self._engine).connect()
+        try:
+            if self.dialect == "sqlite":
+                connection.connection.info["deadline"] = time.monotonic() + self._timeout
+                connection = connection.execution_options(gatewright_begin="BEGIN IMMEDIATE" if write else "BEGIN")
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def ping(self) -> None:
+        """Ask the database for the number 1. Raises BackendError."""
+        self.one("select 1 as one")
+
+    def close(self) -> None:
+        """Close what is idle now, and the rest as it is given back."""
+        self._engine.dispose()
+
+
+class Transaction(Statements):
+    """Statements of one transaction: the same words, on one connection."""
+
+    def __init__(self, connector: Connector, connection: Connection) -> None:
+        self._connector = connector
+        self._connection = connection
+
+    def _run(
+        self, statement: str, parameters: dict[str, Any], take: Callable[[Result], T], *, write: bool = False
+    ) -> T:
+        if self._connector.dialect == "sqlite":
+            self._connection.connection.info["deadline"] = time.monotonic() + self._connector.settings.timeout
+        with translated(self._connector.name):
+            return take(self._connection.execute(prepared(statement), parameters))
+
+    def rows(self, statement: str, /, **parameters: Any) -> Iterator[Row]:
+        """The rows one by one, as the database gives them."""
+        with translated(self._connector.name):
+            streaming = self._connection.execution_options(stream_results=True, max_row_buffer=500)
+            result = streaming.execute(prepared(statement), parameters)
+        yield from _each(result, self._connector.name)
+
+
+class Session:
+    """One conversation with a database: a transaction that begins by itself and lasts until `commit` or `rollback`.
+
+    `callproc` is a transaction of its own and holds nothing afterwards, as services that never close their session need.
+    """
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+        self._open: ExitStack | None = None
+        self._transaction: Transaction | None = None
+
+    def execute(self, statement: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> list[Row]:
+        """The rows of a statement, none where it gives none. Parameters come as a map or by keyword."""
+        if self._transaction is None:
+            stack = ExitStack()
+            self._transaction = stack.enter_context(self._connector.transaction())
+            self._open = stack
+        try:
+            return self._transaction._run(statement, {**(parameters or {}), **more}, _rows_of)
+        except BaseException:
+            self.rollback()  # PostgreSQL takes nothing more from a transaction that failed
+            raise
+
+    def callproc(self, name: str, args: Sequence[Any] = (), use_yield: bool = False) -> Iterable[Row]:
+        """The rows that a stored procedure gives: a list, or with *use_yield* an iterator that reads them one by one."""
+        rows = self._connector.callproc(name, args)
+        return rows if use_yield else list(rows)
+
+    def commit(self) -> None:
+        """Keep what was done since the last commit."""
+        stack, self._open, self._transaction = self._open, None, None
+        if stack is not None:
+            stack.close()
+
+    def rollback(self) -> None:
+        """Undo what was done since the last commit."""
+        stack, self._open, self._transaction = self._open, None, None
+        if stack is not None:
+            try:
+                stack.__exit__(_Undone, _Undone(), None)
+            except _Undone:
+                pass
+
+    close = rollback
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    def __del__(self) -> None:
+        # A service that forgets its session must not keep a connection, or a lock on a SQLite file.
+        self.rollback()
+
+
+class _Undone(Exception):
+    """Ends a transaction without keeping it."""
+
+
+class _Locked(BackendTimeout):
+    """Another transaction has the SQLite file; it may be tried again."""
 
 
 def read_url(url: str, path: str) -> URL:
@@ -66,3 +365,98 @@ def read_url(url: str, path: str) -> URL:
     if word.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
         raise ConfigurationError(path, "a database in memory is lost with its process", "write sqlite:////path/to/file")
     return parsed.set(drivername=DRIVERS[word])
+
+
+@contextmanager
+def translated(name: str) -> Iterator[None]:
+    """Errors of the database as BackendErrors. Their messages hold the driver's words, never the parameters."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = f"connection '{name}': {str(error.orig).strip()}"
+        state = getattr(error.orig, "sqlstate", None) or ""
+        code = getattr(error.orig, "sqlite_errorname", "")
+        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise _Locked(said) from error
+        if code == "SQLITE_INTERRUPT" or state == "57014":
+            raise BackendTimeout(said) from error
+        if isinstance(error, IntegrityError):
+            raise ConstraintViolated(said) from error
+        unreachable = error.connection_invalidated or state.startswith(("08", "53", "57P")) or code == "SQLITE_CANTOPEN"
+        if unreachable or (isinstance(error, OperationalError) and not state and not code):
+            raise BackendUnavailable(said) from error
+        raise BackendError(said) from error
+    except PoolTimeout as error:
+        raise BackendUnavailable(f"connection '{name}': no connection of the pool became free in time") from error
+    except SQLAlchemyError as error:  # a missing parameter, a result that has no rows
+        raise BackendError(f"connection '{name}': {type(error).__name__}: {error}") from error
+
+
+# PERF: finding the parameters in a statement's text costs 12 us; services use the same few texts again and again.
+@lru_cache(maxsize=1024)
+def prepared(statement: str) -> TextClause:
+    """The statement as SQLAlchemy takes it."""
+    return text(statement)
+
+
+def _rows_of(result: Result) -> list[Row]:
+    return [Row(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def _each(result: Result, name: str) -> Iterator[Row]:
+    rows = iter(result.mappings())
+    while True:
+        with translated(name):
+            row = next(rows, None)
+        if row is None:
+            return
+        yield Row(row)
+
+
+def _engine(url: URL, pool_size: int, timeout: float) -> Engine:
+    options: dict[str, Any] = {"connect_timeout": max(1, round(min(timeout, 10)))}
+    if url.get_backend_name() == "postgresql":
+        options["options"] = f"-c statement_timeout={max(1, round(timeout * 1000))}"
+        options["application_name"] = "gatewright"
+    else:
+        # WHY 0: see the docstring of Connector. Waiting is done by `patiently`.
+        options = {"timeout": 0, "check_same_thread": False}
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=timeout,
+        poolclass=QueuePool,
+        pool_pre_ping=url.get_backend_name() == "postgresql",
+        pool_reset_on_return="rollback",
+        hide_parameters=True,
+        connect_args=options,
+    )
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves; the driver would leave reads outside of transactions
+    connection.execute("PRAGMA foreign_keys = ON")
+
+    def late() -> bool:
+        return time.monotonic() > float(record.info.get("deadline", "inf"))
+
+    connection.set_progress_handler(late, 20_000)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("gatewright_begin", "BEGIN"))
+
+
+_FIND_PROCEDURE = """
+    select p.prokind::text as prokind, p.proname::text as proname, n.nspname::text as nspname
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where p.proname in (:plain, lower(:plain)) and p.prokind in ('p', 'f')
+      and (case when :schema = '' then pg_function_is_visible(p.oid) else n.nspname in (:schema, lower(:schema)) end)
+      and (:count between p.pronargs - p.pronargdefaults and p.pronargs or p.provariadic <> 0)
+    order by p.proname = :plain desc limit 1
+"""
