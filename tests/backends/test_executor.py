@@ -186,8 +186,8 @@ def test_Z44_what_a_hook_raises_is_not_swallowed(hook):
     def refuse(self):
         raise Problem(403, "not-today", "come back tomorrow")
 
-    Hooked = type("Hooked", (Service,), {"name": "hooked", "handle": lambda self: None, hook: refuse})
-    assert refused(Hooked).code == "not-today"
+    hooked = type("Hooked", (Service,), {"name": "hooked", "handle": lambda self: None, hook: refuse})
+    assert refused(hooked).code == "not-today"
 
 
 def test_hooks_run_around_handle():
@@ -224,7 +224,11 @@ def test_a_verb_has_its_own_handler(method, answer):
 
 def test_a_verb_without_a_handler_is_405_with_what_is_allowed():
     problem = refused(Verbs, method="POST")
-    assert (problem.status, problem.code, problem.headers) == (405, "method-not-allowed", (("Allow", "DELETE, GET, HEAD"),))
+    assert (problem.status, problem.code, problem.headers) == (
+        405,
+        "method-not-allowed",
+        (("Allow", "DELETE, GET, HEAD"),),
+    )
 
 
 def test_handle_takes_the_verbs_that_have_no_handler_of_their_own():
