@@ -12,7 +12,7 @@ elements and attributes are bounded while the document is read, not after.
 
 # SECURITY: A40. This is expat and not lxml because libxml2, as lxml drives it, keeps every name it ever saw in one dictionary
 # of the process: requests full of new element names grow it for ever (54 MB from 17 after 1,000 requests of 500 names each;
-# expat stayed at 17). Time is alike: a small body takes 5 us in lxml, 8 here.
+# expat stayed at 17). The price is 13 us for a body of 8 elements, where lxml takes 3 to 5.
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ from specs import strict_json
 from specs.compiled import has_type
 from specs.contract import Field
 from specs.problems import Fault, Problem
+from specs.records import pointer
 from specs.xml_text import MOST_DEPTH, XSI, Element, NotXml, escape, escape_attribute, is_name
 
 ITEM: Final = "item"
@@ -119,20 +120,19 @@ class _Misfit(Exception):
         self.detail = detail
         self.way = list(way)
 
-    def problem(self, code: str) -> Problem:
-        pointer = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in self.way)
-        return Problem.of(code, self.detail, errors=[Fault(pointer, code, self.detail)])
+    def problem(self, code: str, at: str = "") -> Problem:
+        return Problem.of(code, self.detail, errors=[Fault(at + pointer(self.way), code, self.detail)])
 
 
-def read(element: Element, shape: Shape) -> Any:
+def read(element: Element, shape: Shape, at: str = "") -> Any:
     """The value of an element: dicts, lists, texts and null; typed leaves where a ``type`` attribute says so.
 
-    Raises Problem malformed-body with a pointer to the member.
+    Raises Problem malformed-body with a pointer to the member, below *at*.
     """
     try:
         return _read(element, shape)
     except _Misfit as misfit:
-        raise misfit.problem("malformed-body") from None
+        raise misfit.problem("malformed-body", at) from None
 
 
 def _read(element: Element, shape: Shape) -> Any:

@@ -32,6 +32,8 @@ class Parsed(NamedTuple):
 class Format(ABC):
     """One message format. Stateless but for caches: one object serves every channel."""
 
+    #: What configuration calls it.
+    word: ClassVar[str]
     #: The media types that it reads, besides those that `accepts` finds otherwise.
     media_types: ClassVar[tuple[str, ...]]
     #: The ``Content-Type`` of its answers.

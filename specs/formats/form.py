@@ -34,6 +34,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 class Format(json_.Format):
     """Forms in, JSON out. All values are text, or lists of text for names that come more than once and for list fields."""
 
+    word = "form"
     media_types = (URLENCODED, MULTIPART)
 
     def accepts(self, media_type: str) -> bool:

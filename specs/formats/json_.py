@@ -17,11 +17,13 @@ from specs.contract import Contract
 from specs.formats import Parsed
 from specs.negotiation import parse_content_type
 from specs.problems import Fault, Problem
+from specs.records import pointer
 
 
 class Format(formats.Format):
     """JSON: ``request_elem`` and ``response_elem`` are members around the payload."""
 
+    word = "json"
     media_types: ClassVar[tuple[str, ...]] = ("application/json", "text/json")
     content_type = "application/json"
     answers_as: ClassVar[tuple[str, ...]] = ("application/json", "text/json")
@@ -49,8 +51,8 @@ class Format(formats.Format):
             return Parsed(payload)
         if not isinstance(payload, dict) or wrapper not in payload:
             sentence = f"the input is to be in a member '{wrapper}'"
-            raise Problem.of("invalid-input", sentence, errors=[Fault("/" + wrapper, "missing", sentence)])
-        return Parsed(payload[wrapper], pointer="/" + wrapper)
+            raise Problem.of("invalid-input", sentence, errors=[Fault(pointer([wrapper]), "missing", sentence)])
+        return Parsed(payload[wrapper], pointer=pointer([wrapper]))
 
     def render(self, value: Any, contract: Contract | None) -> bytes:
         """One line of JSON, wrapped in a member where the contract has a ``response_elem``."""

@@ -21,6 +21,7 @@ CHARSETS: Final = ("utf-8", "utf8", "us-ascii", "iso-8859-1")
 class Format(json_.Format):
     """Any body, as it is. Answers that are no text are written as JSON is, with no member around them; problems are JSON."""
 
+    word = "plain"
     media_types = ("text/plain",)
     content_type = "text/plain; charset=utf-8"
     answers_as = ("text/plain",)

@@ -15,6 +15,7 @@ from specs.compiled import Compiled
 from specs.contract import Contract
 from specs.formats import Parsed
 from specs.problems import Fault, Problem
+from specs.records import pointer
 from specs.xml_values import Shape
 
 DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -26,6 +27,7 @@ FREE: Final = xml_values.shape_of(None)
 class Format(formats.Format):
     """XML in the contract's shape. The root of a request may have any name, unless the contract has a ``request_elem``."""
 
+    word = "xml"
     media_types = ("application/xml", "text/xml")
     content_type = "application/xml"
     answers_as = ("application/xml", "text/xml")
@@ -44,11 +46,12 @@ class Format(formats.Format):
         root = xml_text.parse(body, content_type=content_type)
         if contract is None:
             return Parsed(xml_values.read(root, FREE), textual=True)
-        if contract.request_elem and root.name != contract.request_elem:
+        # Pointers begin with the wrapper, as they do in JSON.
+        at = pointer([contract.request_elem]) if contract.request_elem else ""
+        if at and root.name != contract.request_elem:
             sentence = f"the root element is to be '{contract.request_elem}'"
-            fault = Fault("/" + contract.request_elem, "missing", sentence)
-            raise Problem.of("invalid-input", sentence, errors=[fault])
-        return Parsed(xml_values.read(root, self._shapes.of(contract)[0]), textual=True)
+            raise Problem.of("invalid-input", sentence, errors=[Fault(at, "missing", sentence)])
+        return Parsed(xml_values.read(root, self._shapes.of(contract)[0], at), textual=True, pointer=at)
 
     def render(self, value: Any, contract: Contract | None) -> bytes:
         """The root element is called ``response``, or as the contract's ``response_elem`` says."""

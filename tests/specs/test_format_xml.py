@@ -291,6 +291,8 @@ def test_the_root_must_be_the_request_element() -> None:
     assert parse("<g:get_customer xmlns:g='urn:g'><id>1</id></g:get_customer>", contract) == {"id": "1"}
     problem = refusal("<other><id>1</id></other>", contract)
     assert (problem.code, problem.errors[0].pointer) == ("invalid-input", "/get_customer")
+    problem = refusal("<get_customer><id>1</id><id>2</id></get_customer>", contract)
+    assert (problem.code, problem.errors[0].pointer) == ("malformed-body", "/get_customer/id")
 
 
 def test_an_empty_body_has_no_payload() -> None:
