@@ -324,8 +324,9 @@ def csv_line(values: list[str]) -> str:
     'a,"b, c"'
     """
     line = io.StringIO(newline="")
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+    # WHY: the line end is cut off again; with none the module would not quote the line ends inside values.
+    csv.writer(line, lineterminator="\r\n").writerow(values)
+    return line.getvalue()[:-2]
 
 
 _CONVERTERS: dict[str, Callable[[Field], Convert]] = {

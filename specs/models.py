@@ -107,6 +107,8 @@ def _attributes(model: type[Any]) -> Iterator[tuple[str, str, Any, str]]:
 def _plain(default: Any) -> Any:
     if default is dataclasses.MISSING:
         return default
+    if type(default).__name__ == "UnsetType":
+        return None  # absent unless given, and that is what an optional element is
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
         return dataclasses.asdict(default)
     if hasattr(default, "__struct_fields__"):

@@ -93,6 +93,7 @@ UTC_NOON = datetime.datetime(2026, 1, 31, 12, 0, tzinfo=datetime.UTC)
         (CSV("x"), 'a,"b,c"', ["a", "b,c"]),
         (CSV("x"), ["a", "b"], ["a", "b"]),
         (CSV("x"), "", []),
+        (CSV("x"), 'a,"b\nc"', ["a", "b\nc"]),
         (List("x"), [1, "a", None], [1, "a", None]),
         (List("x", Int), ["1", 2], [1, 2]),
         (Dict("x"), {"a": [1]}, {"a": [1]}),
@@ -357,7 +358,7 @@ def test_a_contract_with_decimals_asks_for_their_digits() -> None:
     assert not compiled("name").exact_decimals
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(st.data())
 def test_what_is_written_as_json_reads_back_for_any_contract_and_value(data: st.DataObject) -> None:
     contract = data.draw(strategies.contracts())
@@ -370,7 +371,7 @@ def test_what_is_written_as_json_reads_back_for_any_contract_and_value(data: st.
     assert Contract.from_record(parse(dumps(contract.as_record()))) == contract
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(strategies.contracts(), strategies.json_values())
 def test_faults_point_at_places_that_exist_or_members_that_are_missing(contract: Contract, payload: Any) -> None:
     for fault in problem_of(contract, payload):
@@ -392,7 +393,7 @@ def problem_of(contract: Contract, payload: Any) -> tuple[Fault, ...]:
     return ()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(strategies.fields(), strategies.json_values())
 def test_any_json_value_for_any_field_is_a_value_or_a_problem_and_never_another_error(field: Field, value: Any) -> None:
     problem_of(Contract("test", input=(field,)), {field.name: value})
