@@ -15,22 +15,20 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import TextClause, create_engine, event, text
-from sqlalchemy.engine import URL, Connection, CursorResult, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from backends import connectors
 from backends.connectors import setting
-from specs.problems import BackendError, BackendTimeout, BackendUnavailable, ConfigurationError, nearest
+from backends.statements import Locked, Result, Row, Statements, each, prepared, rows_of, translated
+from specs.problems import BackendError, ConfigurationError, nearest
 from specs.settings import Seconds, Secret
 
 T = TypeVar("T")
-Result = CursorResult[Any]
 
 #: What may stand before ``://`` and the driver behind it.
 DRIVERS = {
@@ -49,51 +47,6 @@ BLOCKING = {
     "mssql+pymssql": "a connection of type mssql",
     "mssql": "a connection of type mssql",
 }
-
-
-class Row(dict[str, Any]):
-    """A row by the names of its columns, as members or as attributes.
-
-    >>> row = Row(name="Ann")
-    >>> row.name == row["name"]
-    True
-    """
-
-    __slots__ = ()
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the row has no column '{name}': {nearest(name, self)}") from None
-
-
-class ConstraintViolated(BackendError):
-    """A statement would have broken a constraint: a duplicate key, a missing parent."""
-
-
-class Statements:
-    """What can be asked of a database: by a connection, each statement in a transaction of its own, or inside of one."""
-
-    def one(self, statement: str, /, **parameters: Any) -> Row | None:
-        """The only row of the result, or None. Raises BackendError where there are more."""
-        rows = self._run(statement, parameters, lambda result: [Row(row) for row in result.mappings().fetchmany(2)])
-        if len(rows) > 1:
-            raise BackendError("one() found more than one row: use all(), or a statement that finds one")
-        return rows[0] if rows else None
-
-    def all(self, statement: str, /, **parameters: Any) -> list[Row]:
-        """Every row of the result."""
-        return self._run(statement, parameters, lambda result: [Row(row) for row in result.mappings()])
-
-    def execute(self, statement: str, /, **parameters: Any) -> int:
-        """Run a statement whose rows are not wanted; how many rows it changed, -1 where the driver cannot tell."""
-        return self._run(statement, parameters, lambda result: int(result.rowcount), write=True)
-
-    def _run(
-        self, statement: str, parameters: dict[str, Any], take: Callable[[Result], T], *, write: bool = False
-    ) -> T:
-        raise NotImplementedError
 
 
 class Connector(connectors.Base, Statements):
@@ -173,7 +126,7 @@ class Connector(connectors.Base, Statements):
 
         connection, result = self.patiently(start)
         try:
-            yield from _each(result, self.name)
+            yield from each(result, self.name)
             with translated(self.name):
                 connection.commit()
         finally:
@@ -206,7 +159,7 @@ class Connector(connectors.Base, Statements):
         parameters = {f"a{number}": value for number, value in enumerate(args)}
         call = f"{quoted}({', '.join(f':{key}' for key in parameters)})"
         if kind[0] == "p":
-            return iter(self._run(f"call {call}", parameters, _rows_of, write=True))
+            return iter(self._run(f"call {call}", parameters, rows_of, write=True))
         return self.rows(f"select * from {call}", **parameters)  # noqa: S608 - the name as the catalogue gave it
 
     def _procedure(self, name: str, count: int) -> str:
@@ -232,7 +185,7 @@ class Connector(connectors.Base, Statements):
             try:
                 with translated(self.name):
                     return work()
-            except _Locked:
+            except Locked:
                 if time.monotonic() + pause > end:
                     raise
                 time.sleep(pause)
@@ -279,7 +232,7 @@ class Transaction(Statements):
         with translated(self._connector.name):
             streaming = self._connection.execution_options(stream_results=True, max_row_buffer=500)
             result = streaming.execute(prepared(statement), parameters)
-        yield from _each(result, self._connector.name)
+        yield from each(result, self._connector.name)
 
 
 class Session:
@@ -300,7 +253,7 @@ class Session:
             self._transaction = stack.enter_context(self._connector.transaction())
             self._open = stack
         try:
-            return self._transaction._run(statement, {**(parameters or {}), **more}, _rows_of)
+            return self._transaction._run(statement, {**(parameters or {}), **more}, rows_of)
         except BaseException:
             self.rollback()  # PostgreSQL takes nothing more from a transaction that failed
             raise
@@ -345,10 +298,6 @@ class _Undone(Exception):
     """Ends a transaction without keeping it."""
 
 
-class _Locked(BackendTimeout):
-    """Another transaction has the SQLite file; it may be tried again."""
-
-
 def read_url(url: str, path: str) -> URL:
     """The address with its driver spelled out. Raises ConfigurationError at *path*."""
     try:
@@ -365,52 +314,6 @@ def read_url(url: str, path: str) -> URL:
     if word.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
         raise ConfigurationError(path, "a database in memory is lost with its process", "write sqlite:////path/to/file")
     return parsed.set(drivername=DRIVERS[word])
-
-
-@contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Errors of the database as BackendErrors. Their messages hold the driver's words, never the parameters."""
-    try:
-        yield
-    except DBAPIError as error:
-        said = f"connection '{name}': {str(error.orig).strip()}"
-        state = getattr(error.orig, "sqlstate", None) or ""
-        code = getattr(error.orig, "sqlite_errorname", "")
-        if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise _Locked(said) from error
-        if code == "SQLITE_INTERRUPT" or state == "57014":
-            raise BackendTimeout(said) from error
-        if isinstance(error, IntegrityError):
-            raise ConstraintViolated(said) from error
-        unreachable = error.connection_invalidated or state.startswith(("08", "53", "57P")) or code == "SQLITE_CANTOPEN"
-        if unreachable or (isinstance(error, OperationalError) and not state and not code):
-            raise BackendUnavailable(said) from error
-        raise BackendError(said) from error
-    except PoolTimeout as error:
-        raise BackendUnavailable(f"connection '{name}': no connection of the pool became free in time") from error
-    except SQLAlchemyError as error:  # a missing parameter, a result that has no rows
-        raise BackendError(f"connection '{name}': {type(error).__name__}: {error}") from error
-
-
-# PERF: finding the parameters in a statement's text costs 12 us; services use the same few texts again and again.
-@lru_cache(maxsize=1024)
-def prepared(statement: str) -> TextClause:
-    """The statement as SQLAlchemy takes it."""
-    return text(statement)
-
-
-def _rows_of(result: Result) -> list[Row]:
-    return [Row(row) for row in result.mappings()] if result.returns_rows else []
-
-
-def _each(result: Result, name: str) -> Iterator[Row]:
-    rows = iter(result.mappings())
-    while True:
-        with translated(name):
-            row = next(rows, None)
-        if row is None:
-            return
-        yield Row(row)
 
 
 def _engine(url: URL, pool_size: int, timeout: float) -> Engine:
