@@ -165,25 +165,31 @@ class Queue:
         # PERF: looking first takes 20 us and no lock; an idle claim would take the database's write lock each second.
         if not self.database.read(lambda connection: connection.execute(_claimable(now).limit(1)).first()):
             return []
-        return self.database.write(lambda connection: self._claim(connection, holder, most, seconds, now))
+        claims, lost = self.database.write(lambda connection: self._claim(connection, holder, most, seconds, now))
+        for row in lost:
+            log.error("cid=%s background call %d of '%s' lost its worker too often", row.cid, row.id, row.service)
+        return claims
 
-    def _claim(self, connection: Connection, holder: str, most: int, seconds: float, now: datetime) -> list[Claim]:
-        ours = _claimable(now).limit(most).with_for_update(skip_locked=True, of=background_calls)
-        claims = []
-        for row in connection.execute(ours).all():
+    def _claim(
+        self, connection: Connection, holder: str, most: int, seconds: float, now: datetime
+    ) -> tuple[list[Claim], list[Row[Any]]]:
+        """The claims, and the rows of calls that are dead for having lost their workers."""
+        claims, lost = [], []
+        for row in connection.execute(
+            _claimable(now).limit(most).with_for_update(skip_locked=True, of=background_calls)
+        ).all():
             this = update(background_calls).where(_calls.id == row.id)
             if row.expires_at is not None and row.expires_at <= now:
                 connection.execute(this.values(state=DEAD, last_error="expired", claimed_by=""))
-                continue
-            if row.attempts >= row.most_attempts + MOST_LOST:
-                log.error("cid=%s background call %d of '%s' lost its worker too often", row.cid, row.id, row.service)
+            elif row.attempts >= row.most_attempts + MOST_LOST:
                 connection.execute(this.values(state=DEAD, last_error="worker-lost", claimed_by=""))
-                continue
-            until = now + timedelta(seconds=seconds)
-            claimed = {"claimed_by": holder, "claimed_until": until, "attempts": row.attempts + 1}
-            connection.execute(this.values(state=RUNNING, **claimed))
-            claims.append(_claim_of(row, holder))
-        return claims
+                lost.append(row)
+            else:
+                until = now + timedelta(seconds=seconds)
+                claimed = {"claimed_by": holder, "claimed_until": until, "attempts": row.attempts + 1}
+                connection.execute(this.values(state=RUNNING, **claimed))
+                claims.append(_claim_of(row, holder))
+        return claims, lost
 
     def extend(self, claims: Sequence[Claim], seconds: float) -> int:
         """Keep *claims* for *seconds* from now; how many of them are still ours."""

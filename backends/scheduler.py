@@ -100,8 +100,6 @@ class Scheduler:
         if job.repeats is not None:
             runs = runs[: max(0, job.repeats - state.runs_done)]
         changed: dict[str, Any] = {"next_run": schedule.next_run(now)}
-        if not runs:
-            log.warning("runs of the job '%s' were missed from %s on", name, row.next_run)
         skipped = 0
         # Several are what `run-all` makes up for: they run one after the other.
         if len(runs) == 1 and job.overlap == "skip" and unfinished(connection, state.running_call):
@@ -159,7 +157,6 @@ def due_runs(schedule: Schedule, first: datetime, now: datetime, missed: str) ->
     while run is not None and run <= now:
         runs.append(run)
         if len(runs) > MOST_MISSED:
-            log.warning("more than %d runs were missed: the rest is left out", MOST_MISSED)
             return runs[:MOST_MISSED]
         run = schedule.next_run(run)
     return runs

@@ -1,8 +1,13 @@
 """The background queue and its consumers."""
 
+import itertools
+import os
+import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +15,9 @@ from hypothesis import strategies as st
 
 from backends.background import Queue, background_calls, unfinished
 from backends.consumer import Consumer
-from security.database import Database
+from backends.jobs import Job, Jobs, jobs_table
+from backends.leases import leases
+from security.database import Database, metadata
 from specs.exchange import ANONYMOUS, Call, Identity, Outcome
 from specs.problems import BackendTimeout, Problem
 
@@ -346,3 +353,38 @@ def test_an_anonymous_call_stays_anonymous(queue):
     queue.enqueue(call())
     [claim] = queue.claim("w", 1, 60)
     assert claim.call.identity is ANONYMOUS
+
+
+def process(url, holder, calls):
+    """A process as a worker is; see `background_process`."""
+    program = Path(__file__).with_name("background_process.py")
+    environment = {**os.environ, "PYTHONPATH": str(program.parents[2])}
+    arguments = [sys.executable, "-W", "error", str(program), url, holder, str(calls)]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def test_under_gevent_calls_run_side_by_side_and_a_killed_worker_loses_none(database_url):
+    database = Database(database_url)
+    database.write(lambda connection: metadata.create_all(connection, [background_calls, jobs_table, leases]))
+    queue = Queue(database)
+    queue.enqueue(call(cid="killed", payload=30))
+    with process(database_url, "p1", 1) as victim:
+        assert victim.stdout.readline() == "begin killed\n"
+        victim.kill()
+    for number in range(5):
+        queue.enqueue(call(cid=f"c{number}", payload=0.4))
+    database.write(
+        lambda connection: connection.execute(
+            background_calls.update().where(background_calls.c.cid == "killed").values(payload=b"0.1")
+        )
+    )
+    Jobs(database, queue).create(Job("job", "echo", every=3600))
+    with process(database_url, "p2", 7) as heir:
+        lines = heir.stdout.read().splitlines()
+    assert heir.returncode == 0
+    assert sorted(lines) == sorted(
+        f"{what} {cid}" for what in ("begin", "end") for cid in ("killed", "job", *(f"c{n}" for n in range(5)))
+    )
+    assert any(a.startswith("begin") and b.startswith("begin") for a, b in itertools.pairwise(lines))
+    assert queue.calls() == []
+    database.close()
