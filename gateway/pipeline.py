@@ -39,8 +39,13 @@ Step = Callable[["Exchange"], None]
 class Snapshot(Protocol):
     """What the request path reads: a revision, compiled."""
 
-    routes: Routes
-    fallback: Format
+    @property
+    def routes(self) -> Routes:
+        """Where paths lead."""
+
+    @property
+    def fallback(self) -> Format:
+        """What prints a problem where no channel does."""
 
 
 class Pipeline:

@@ -13,7 +13,10 @@ from specs import settings
 from specs.settings import Seconds, Size, setting
 
 if TYPE_CHECKING:
+    from gateway.identification import Security
+    from gateway.permission import Admission, Authority
     from gateway.pipeline import Step
+    from gateway.quotas import Quotas
     from specs.exchange import Exchange
     from specs.problems import Problem
 
@@ -30,8 +33,9 @@ class Route(NamedTuple):
 class Channel:
     """One way in.
 
-    *steps* are what the pipeline runs for a request, *options_steps* for an OPTIONS request, and `routes` says where the
-    channel is found. A subclass names its `Settings` and writes `read`, `run`, `write` and `refuse`.
+    *admission*, *security*, *authority* and *quotas* are there where a step needs them. *steps* are what the pipeline runs
+    for a request, *options_steps* for an OPTIONS request, and `routes` says where the channel is found. A subclass names its
+    `Settings` and writes `read`, `run`, `write` and `refuse`.
     """
 
     word = ""
@@ -59,6 +63,10 @@ class Channel:
         deprecated: bool = setting("whether callers are told that the channel is going away", default=False)
 
     name: str
+    admission: Admission
+    security: Security
+    authority: Authority
+    quotas: Quotas
     steps: tuple[Step, ...] = ()
     options_steps: tuple[Step, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gateway import channels
@@ -10,7 +10,7 @@ from gateway.channels import Route
 from gateway.configuration.parts import Formats
 from specs import negotiation
 from specs.compiled import CompiledContract, without_details
-from specs.compression import decode_content, encode_content
+from specs.compression import decode_content, encode_content, encode_stream
 from specs.exchange import Call, Outcome
 from specs.formats import Parsed
 from specs.names import ServiceName
@@ -136,7 +136,7 @@ class Channel(channels.Channel):
         parsed = format_.parse(body, contract.contract, content_type=content_type)
         exchange.payload = parsed.payload
         exchange.files = parsed.files
-        if format_.accepts("application/x-www-form-urlencoded"):
+        if format_.word == "form":
             exchange.form = parsed.payload
         return parsed
 
@@ -176,7 +176,7 @@ class Channel(channels.Channel):
         headers = exchange.response_headers = [*outcome.headers, *exchange.limit_headers]
         if outcome.stream is not None:
             headers.append(("Content-Type", outcome.content_type or "application/octet-stream"))
-            exchange.response_stream = outcome.stream
+            exchange.response_stream = self._compress_stream(exchange, outcome.stream)
         elif outcome.status in (204, 304):
             exchange.response_body = b""
         else:
@@ -197,6 +197,15 @@ class Channel(channels.Channel):
         if encoding:
             exchange.response_headers.append(("Content-Encoding", encoding))
         return body
+
+    def _compress_stream(self, exchange: Exchange, stream: Iterable[bytes]) -> Iterable[bytes]:
+        if self.settings.compress is None:
+            return stream
+        exchange.response_headers.append(("Vary", "Accept-Encoding"))
+        stream, encoding = encode_stream(stream, exchange.headers.get("accept-encoding", ""))
+        if encoding:
+            exchange.response_headers.append(("Content-Encoding", encoding))
+        return stream
 
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         format_ = exchange.format or self._only

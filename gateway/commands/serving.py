@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,6 @@ Data = Annotated[Path, typer.Option(envvar="GATEWRIGHT_DATA", help="Folder of th
 def add_to(app: typer.Typer) -> None:
     """Add the verbs to the program."""
     app.command("run")(run)
-    app.command("demo")(demo)
 
 
 def run(
@@ -27,14 +25,20 @@ def run(
     listen: Annotated[
         list[str] | None, typer.Option(envvar="GATEWRIGHT_LISTEN", help="HOST:PORT or unix:PATH; may be repeated.")
     ] = None,
-    admin: Annotated[str, typer.Option(envvar="GATEWRIGHT_ADMIN", help="HOST:PORT of the admin listener.")] = "127.0.0.1:8001",
+    admin: Annotated[
+        str, typer.Option(envvar="GATEWRIGHT_ADMIN", help="HOST:PORT of the admin listener.")
+    ] = "127.0.0.1:8001",
     admin_host: Annotated[
         list[str] | None, typer.Option(envvar="GATEWRIGHT_ADMIN_HOST", help="Further names of the admin listener.")
     ] = None,
     health: Annotated[str, typer.Option(envvar="GATEWRIGHT_HEALTH", help="HOST:PORT of a listener for probes.")] = "",
-    workers: Annotated[int, typer.Option(envvar="GATEWRIGHT_WORKERS", min=0, help="Worker processes; 0: one a core.")] = 0,
+    workers: Annotated[
+        int, typer.Option(envvar="GATEWRIGHT_WORKERS", min=0, help="Worker processes; 0: one a core.")
+    ] = 0,
     role: Annotated[str, typer.Option(envvar="GATEWRIGHT_ROLE", help="What this process does; all, for now.")] = "all",
-    database: Annotated[str, typer.Option(envvar="GATEWRIGHT_DATABASE_URL", help="Database in place of --data's.")] = "",
+    database: Annotated[
+        str, typer.Option(envvar="GATEWRIGHT_DATABASE_URL", help="Database in place of --data's.")
+    ] = "",
     keys: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_KEYS", help="Keyring in place of --data's.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_TLS_CERT", help="Certificate, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(envvar="GATEWRIGHT_TLS_KEY", help="Its private key, PEM.")] = None,
@@ -42,13 +46,19 @@ def run(
         Path | None, typer.Option(envvar="GATEWRIGHT_SECRETS_DIR", help="Files that the admin API may refer to.")
     ] = None,
     allow_deploy: Annotated[
-        bool, typer.Option("--allow-deploy", envvar="GATEWRIGHT_ALLOW_DEPLOY", help="Let the admin API deploy services.")
+        bool,
+        typer.Option("--allow-deploy", envvar="GATEWRIGHT_ALLOW_DEPLOY", help="Let the admin API deploy services."),
     ] = False,
     access_log: Annotated[
-        str, typer.Option(envvar="GATEWRIGHT_ACCESS_LOG", help="File of access lines; - for standard error, empty for none.")
+        str,
+        typer.Option(
+            envvar="GATEWRIGHT_ACCESS_LOG", help="File of access lines; - for standard error, empty for none."
+        ),
     ] = "-",
     log_format: Annotated[str, typer.Option(envvar="GATEWRIGHT_LOG_FORMAT", help="json or text.")] = "json",
-    log_level: Annotated[str, typer.Option(envvar="GATEWRIGHT_LOG_LEVEL", help="debug, info, warning or error.")] = "info",
+    log_level: Annotated[
+        str, typer.Option(envvar="GATEWRIGHT_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
     max_requests: Annotated[
         int, typer.Option(envvar="GATEWRIGHT_MAX_REQUESTS", min=0, help="Requests after which a worker is replaced.")
     ] = 0,
@@ -89,4 +99,4 @@ def _serve(options: Options) -> None:
     from gateway.preparation import prepare
     from gateway.server import serve
 
-    raise typer.Exit(serve(options, prepare))
+    raise typer.Exit(serve(options, prepare=prepare))

@@ -139,7 +139,7 @@ class Formats(Many):
     """Formats that a channel speaks; the first is the one that a caller without preferences gets."""
 
     __slots__ = ()
-    WORDS = ("json", "xml")
+    WORDS = ("json", "xml", "form", "plain")
 
     @classmethod
     def read(cls, value: Any, path: str) -> Self:

@@ -13,7 +13,9 @@ MODULES = (
     "backends.leases",
     "backends.cache",
     "backends.background",
-    "backends.scheduler",
+    "backends.jobs",
+    "backends.versions",
+    "gateway.administrators",
 )
 
 

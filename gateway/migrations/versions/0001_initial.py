@@ -14,6 +14,13 @@ down_revision = None
 def upgrade() -> None:
     """Apply this step."""
     op.create_table(
+        "administrators",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("password", sa.Text(), nullable=False),
+        sa.Column("made_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_administrators")),
+    )
+    op.create_table(
         "background_calls",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("service", sa.String(length=250), nullable=False),
@@ -88,6 +95,41 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
     )
     op.create_index(op.f("ix_leases_expires_at"), "leases", ["expires_at"], unique=False)
+    op.create_table(
+        "service_deployments",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("set_name", sa.String(length=100), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("pinned", sa.Boolean(), nullable=False),
+        sa.Column("made_at", UtcDateTime(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("mac", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_service_deployments")),
+    )
+    op.create_index(op.f("ix_service_deployments_set_name"), "service_deployments", ["set_name"], unique=False)
+    op.create_table(
+        "service_folders",
+        sa.Column("folder", sa.String(length=500), nullable=False),
+        sa.Column("file", sa.String(length=500), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("folder", "file", name=op.f("pk_service_folders")),
+    )
+    op.create_table(
+        "service_versions",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("set_name", sa.String(length=100), nullable=False),
+        sa.Column("made_at", UtcDateTime(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("services", Json(), nullable=False),
+        sa.Column("warnings", Json(), nullable=False),
+        sa.Column("files", sa.LargeBinary(), nullable=False),
+        sa.Column("contracts", sa.LargeBinary(), nullable=False),
+        sa.Column("mac", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_service_versions")),
+    )
+    op.create_index(op.f("ix_service_versions_set_name"), "service_versions", ["set_name"], unique=False)
     op.create_table(
         "configuration_objects",
         sa.Column("kind", sa.Text(), nullable=False),

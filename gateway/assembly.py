@@ -1,0 +1,159 @@
+"""One worker's gateway, put together: the composition root of the process that serves.
+
+Gateway.start        database, keyring, runtime, first snapshot, then the greenlets beside the requests
+Gateway.handle       the request path, `gateway.pipeline`
+Gateway.stop         background work is given back, connections are closed
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from backends.background import Queue
+from backends.cache import sweep_cache
+from backends.clock import utc_now
+from backends.consumer import Consumer
+from backends.leases import Lease
+from backends.scheduler import Scheduler
+from gateway.bounds import Bounds
+from gateway.commands import key_file
+from gateway.journal import Journal
+from gateway.metrics import Metrics
+from gateway.pipeline import Pipeline
+from gateway.quotas import Limits, open_store
+from gateway.reload import Reloader
+from gateway.runtime import Runtime
+from gateway.snapshot import Compiler, Snapshot
+from security.addresses import client_address
+from security.credentials import CredentialCache, Verifier
+from security.database import open_database
+from security.secrets import Keyring
+
+if TYPE_CHECKING:
+    from gateway.configuration.objects import Configuration
+    from gateway.options import Options
+    from specs.exchange import Exchange
+
+log = logging.getLogger("gatewright.gateway")
+
+#: Seconds that the scheduler's lease lives without being renewed: after so long another process takes over.
+LEASE_SECONDS = 15.0
+#: Calls from the background queue that a worker runs at once.
+BACKGROUND_CALLS = 8
+
+
+class Gateway:
+    """What a worker serves with. Made before `start`, which belongs after the fork."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.journal = Journal(options.access_log, options.log_format)
+        self.metrics = Metrics(options.run_folder / "metrics")
+        self.bounds = Bounds(connections=options.connections, trusted=self._trusts, client_address=self._client_address)
+
+    def start(self) -> None:
+        """Open what is needed and compile the first snapshot. Raises ConfigurationError, BackendUnavailable."""
+        options = self.options
+        database = open_database(options.database or options.data)
+        self.runtime = Runtime(database, Keyring.open(key_file(options.data, options.keys)))
+        self._limit_store = open_store(options.data)
+        verifier = Verifier(self.runtime.hasher, self.runtime.hashing, CredentialCache())
+        compiler = Compiler(verifier, Limits(self._limit_store), lambda: gevent.sleep(0))
+        self.reloader = Reloader(self.runtime, compiler, self._took_up)
+        self.pipeline = Pipeline(lambda: self.reloader.snapshot, self._record)
+        self.handle = self.pipeline.handle
+        self.refuse = self.pipeline.refuse
+        self.journal.start()
+        self._stopping = Event()
+        self._greenlets = [
+            gevent.spawn(self.reloader.run, gevent.sleep),
+            gevent.spawn(self._write_metrics),
+            *self._background(),
+        ]
+
+    def stop(self, grace: float) -> None:
+        """Give back background work and connections, and write the last lines; within *grace* seconds."""
+        self._stopping.set()
+        self._consumer.queue.wake.set()
+        with gevent.Timeout(grace, False):
+            while self._consumer.running:
+                gevent.sleep(0.05)
+        self._consumer.give_back()
+        gevent.joinall(self._greenlets[2:], timeout=1.0)
+        gevent.killall(self._greenlets, timeout=1.0)
+        self.metrics.write()
+        self.journal.stop()
+        self._limit_store.close()
+        self.runtime.close()
+
+    def _background(self) -> list[Any]:
+        runtime = self.runtime
+        holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        queue: Queue = runtime.queue
+        self._consumer = Consumer(
+            queue,
+            lambda call: self.reloader.snapshot.executor.perform(call),  # type: ignore[attr-defined]
+            holder=holder,
+            concurrency=BACKGROUND_CALLS,
+            exists=lambda name: name in self.reloader.catalogue,
+            spawn=gevent.spawn,
+        )
+        lease = Lease(runtime.database, "scheduler", holder, ttl=LEASE_SECONDS, margin=LEASE_SECONDS / 5)
+        chores = [lambda: sweep_cache(runtime.database, utc_now()), lambda: queue.sweep(utc_now()), self._synchronise]
+        self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
+        return [
+            gevent.spawn(self._consumer.run, self._stopping),
+            gevent.spawn(self._scheduler.run, self._stopping),
+        ]
+
+    def _took_up(self, snapshot: Snapshot, configuration: Configuration) -> None:
+        self._configured_jobs: Mapping[str, Any] = {
+            name: definition.settings for name, definition in configuration.of("jobs").items()
+        }
+        self._synchronise()
+        self.metrics.facts = {
+            "revision": snapshot.revision,
+            "deployment": snapshot.generation,
+            "serving": True,
+            "faults": list(snapshot.faults),
+            "not_deployed": dict(self.runtime.deployments.failures),
+        }
+
+    def _synchronise(self) -> None:
+        try:
+            self.runtime.jobs.synchronise(self._configured_jobs)
+        except Exception:
+            log.exception("jobs could not be brought in line with the configuration; tried again in a minute")
+
+    def _record(self, exchange: Exchange, nanoseconds: int) -> None:
+        problem = exchange.problem
+        channel = exchange.channel
+        self.metrics.observe(
+            channel.name if channel is not None else "",
+            exchange.response_status,
+            nanoseconds / 1e9,
+            problem.code if problem is not None else "",
+        )
+        self.journal.access(exchange, nanoseconds)
+
+    def _write_metrics(self) -> None:
+        while True:
+            gevent.sleep(1.0)
+            try:
+                self.metrics.write()
+            except OSError as error:
+                log.error("metrics cannot be written: %s", error.strerror)
+
+    def _trusts(self, peer: str) -> bool:
+        return peer in self.reloader.snapshot.trusted
+
+    def _client_address(self, peer: str, headers: Mapping[str, str]) -> str:
+        return client_address(peer, headers, self.reloader.snapshot.trusted)

@@ -1,0 +1,272 @@
+"""A snapshot: one revision of the configuration and one catalogue of services, compiled into what the request path reads.
+
+`Compiler` makes one after the other. What did not change is the same object as before, so that the cost of a change is the
+change's; what takes long yields between its parts, so that requests go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gateway.authenticators import Authenticator, Credential, Tools, Verifying
+from gateway.channels import Channel
+from gateway.channels.rest import Runtime
+from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS
+from gateway.identification import Consumers, Security
+from gateway.permission import Admission, Authority
+from gateway.pipeline import admit, answer_options, authorise, execute, identify, limit, serialise, validate
+from gateway.quotas import Limits
+from gateway.routes import Routes
+from security.addresses import AddressList
+from security.credentials import ApiKeys
+from specs.exchange import Identity
+from specs.problems import ConfigurationError
+from specs.registry import Registry
+
+if TYPE_CHECKING:
+    from backends.catalogue import Catalogue, Deployed
+    from backends.executors import Executor
+    from gateway.configuration.objects import Configuration, Definition
+    from gateway.pipeline import Step
+    from specs.formats import Format
+
+log = logging.getLogger("gatewright.snapshot")
+
+FORMATS = Registry("format", "specs.formats", "Format")
+#: So many channels are compiled before requests get their turn.
+AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one request reads from beginning to end. *close* gives back what it has on lease."""
+
+    revision: int
+    generation: int
+    routes: Routes
+    fallback: Format
+    executor: Executor
+    trusted: AddressList
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
+class Compiler:
+    """Compiles snapshots. *verifier* and *limits* live as long as the process; *pause* lets others go on."""
+
+    def __init__(self, verifier: Verifying, limits: Limits, pause: Callable[[], None]) -> None:
+        self._verifier = verifier
+        self._limits = limits
+        self._pause = pause
+        self._formats: dict[str, Format] = {}
+        self._channels: dict[str, tuple[Any, Channel]] = {}
+        self._parts: dict[Any, Any] = {}
+        self._next_parts: dict[Any, Any] = {}
+
+    def compile(
+        self, configuration: Configuration, catalogue: Catalogue, generation: int, executor: Executor
+    ) -> Snapshot:
+        """The snapshot of a revision and a catalogue.
+
+        Never refuses: a channel that cannot be compiled is left out and named in `faults` and the log.
+        """
+        self._next_parts = {}
+        routes = Routes()
+        faults = [f"{kind}.{name}: {error}" for (kind, name), error in configuration.faults.items()]
+        channels: dict[str, tuple[Any, Channel]] = {}
+        shared = self._shared(configuration)
+        for number, (name, definition) in enumerate(configuration.of("channels").items()):
+            if number % AT_ONCE == 0:
+                self._pause()
+            if not getattr(definition.settings, "enabled", True):
+                continue
+            try:
+                key, channel = self._channel(configuration, definition, catalogue, shared)
+                for found in channel.routes():
+                    routes.add(
+                        found.template, found.methods, channel, name=name, hosts=found.hosts, prefix=found.prefix
+                    )
+                channels[name] = (key, channel)
+            except ConfigurationError as error:
+                faults.append(str(error))
+        for fault in faults:
+            log.error("left out of revision %s: %s", configuration.revision, fault)
+        self._channels = channels
+        self._parts = self._next_parts
+        return Snapshot(
+            revision=configuration.revision,
+            generation=generation,
+            routes=routes,
+            fallback=self._format("json"),
+            executor=executor,
+            trusted=shared.trusted,
+            channels={name: channel for name, (_, channel) in channels.items()},
+            faults=tuple(faults),
+        )
+
+    def _once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The part that *key* stands for: the one of the snapshot before, where it had the same key."""
+        if key not in self._next_parts:
+            self._next_parts[key] = self._parts[key] if key in self._parts else make()
+        return self._next_parts[key]
+
+    def _format(self, word: str) -> Format:
+        if word not in self._formats:
+            self._formats[word] = FORMATS.get(word)()
+        return self._formats[word]
+
+    def _shared(self, configuration: Configuration) -> Shared:
+        gateway = configuration.find("gateway")
+        settings = configuration.gateway
+        consumers = {n: d for n, d in configuration.of("consumers").items() if d.settings.enabled}
+        people = _digests([*consumers.values(), *configuration.of("groups").values()])
+        limits = _digests(configuration.of("limits").values())
+        return Shared(
+            digest=(gateway.digest if gateway else "", people, limits),
+            consumers=self._once(("consumers", people), lambda: consumers_of(consumers.values())),
+            addresses={n: addresses(d.settings.allow) for n, d in consumers.items() if d.settings.allow},
+            trusted=self._once(
+                ("trusted", tuple(settings.trusted_proxies)), lambda: addresses(settings.trusted_proxies)
+            ),
+            denied=[addresses(settings.deny)] if settings.deny else [],
+            allowed=[addresses(settings.allow)] if settings.allow else [],
+            configuration=configuration,
+        )
+
+    def _channel(
+        self, configuration: Configuration, definition: Definition, catalogue: Catalogue, shared: Shared
+    ) -> tuple[Any, Channel]:
+        settings = definition.settings
+        service = getattr(settings, "service", None)
+        deployed = catalogue.find(service) if service else None
+        tuning = configuration.find("services", service) if service else None
+        named = {name for alternative in settings.security for name in alternative}
+        definitions = [configuration.find("security", name) for name in sorted(named)]
+        key = (
+            definition.digest,
+            shared.digest,
+            tuning.digest if tuning else "",
+            tuple(d.digest if d else "" for d in definitions),
+            id(deployed.compiled) if deployed else 0,
+        )
+        before = self._channels.get(definition.name)
+        if before is not None and before[0] == key:
+            return before
+        path = f"channels.{definition.name}"
+        kind = CHANNELS.get(definition.type, path)
+        channel: Channel = kind(definition.name, settings, self._runtime(configuration, settings, deployed, tuning))
+        self._equip(channel, settings, shared, tuning, path)
+        return key, channel
+
+    def _runtime(
+        self, configuration: Configuration, settings: Any, deployed: Deployed | None, tuning: Definition | None
+    ) -> Runtime:
+        gateway = configuration.gateway
+        contract = deployed.contract if deployed is not None else None
+        tuned = tuning.settings if tuning is not None else None
+        enabled = tuned is None or tuned.enabled
+        return Runtime(
+            contract=deployed.compiled if deployed is not None and enabled else None,
+            formats=[self._format(word) for word in settings.format],
+            max_body=settings.max_body if settings.max_body is not None else gateway.max_body,
+            deadline=float(
+                settings.deadline
+                or (tuned.deadline if tuned is not None else None)
+                or (contract.deadline if contract is not None else None)
+                or gateway.timeouts.deadline
+            ),
+            validate=tuned.validate if tuned is not None else True,
+            error_details=tuned.error_details if tuned is not None else "full",
+        )
+
+    def _equip(self, channel: Channel, settings: Any, shared: Shared, tuning: Definition | None, path: str) -> None:
+        """Give *channel* the steps that it needs, and what they work with."""
+        configuration = shared.configuration
+        admission = Admission(
+            [*shared.denied, *([addresses(settings.deny)] if settings.deny else [])],
+            [*shared.allowed, *([addresses(settings.allow)] if settings.allow else [])],
+            self._limits.admission(configuration),
+        )
+        security = self._security(settings.security, shared, path)
+        authority = Authority(frozenset(settings.groups), shared.addresses)
+        quotas = self._limits.quotas(configuration, channel.name, settings, tuning)
+        steps: list[Step] = []
+        if admission:
+            channel.admission = admission
+            steps.append(admit)
+        if security is not None:
+            channel.security = security
+            steps.append(identify)
+        if authority:
+            channel.authority = authority
+            steps.append(authorise)
+        if quotas is not None:
+            channel.quotas = quotas
+            steps.append(limit)
+        channel.steps = (*steps, validate, execute, serialise)
+        # SECURITY: A52, A24. A preflight holds no credentials; it passes the admission of the channel all the same.
+        channel.options_steps = (*([admit] if admission else []), answer_options)
+
+    def _security(self, requirements: Any, shared: Shared, path: str) -> Security | None:
+        if not requirements:
+            return None
+        alternatives = [[self._authenticator(name, shared, path) for name in choice] for choice in requirements]
+        return Security(alternatives, self._limits.failed_authentication(shared.configuration))
+
+    def _authenticator(self, name: str, shared: Shared, path: str) -> Authenticator:
+        definition = shared.configuration.find("security", name)
+        if definition is None:
+            # SECURITY: A30. A channel whose definition is missing is left out: it is never open.
+            raise ConfigurationError(f"{path}.security", f"there is no security definition called '{name}'")
+
+        def make() -> Authenticator:
+            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest)
+            kind = AUTHENTICATORS.get(definition.type, f"security.{name}")
+            return kind(name, definition.settings, tools)  # type: ignore[no-any-return]
+
+        found: Authenticator = self._once(("security", name, definition.digest, id(shared.consumers)), make)
+        return found
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What many channels of a snapshot have in common."""
+
+    digest: Any
+    consumers: Consumers
+    addresses: Mapping[str, AddressList]
+    trusted: AddressList
+    denied: list[AddressList]
+    allowed: list[AddressList]
+    configuration: Configuration
+
+
+def consumers_of(definitions: Iterable[Definition]) -> Consumers:
+    """The directory of consumers: who a username or a key belongs to."""
+    by_username: dict[str, Credential] = {}
+    by_key: dict[str, Identity] = {}
+    for definition in definitions:
+        consumer = definition.settings
+        identity = Identity(
+            definition.name,
+            "consumer",
+            groups=frozenset(consumer.groups),
+            attributes=consumer.attributes,
+        )
+        for basic in consumer.basics:
+            by_username[basic.username] = Credential(basic.password.reveal(), identity)
+        for held in consumer.keys_held:
+            by_key[held.key.reveal()] = identity
+    return Consumers(by_username, by_key)
+
+
+def addresses(networks: Iterable[str]) -> AddressList:
+    """A list of networks, as settings hold it."""
+    return AddressList(networks)
+
+
+def _digests(definitions: Iterable[Definition]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((definition.name, definition.digest) for definition in definitions))
