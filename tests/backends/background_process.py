@@ -19,7 +19,6 @@ from backends.scheduler import Scheduler
 from security.database import Database
 from specs.exchange import Call, Outcome
 
-
 ended: list[str] = []
 
 
