@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import jsonschema_rs
 import orjson
@@ -84,8 +84,8 @@ def schema_of_field(field: Field, direction: Direction = "input") -> dict[str, A
     schema.update((word, limit) for word, limit in field.limits.items() if not textual or word in _TEXT_WORDS)
     if field.nullable and "type" in schema:
         schema["type"] = [schema["type"], "null"]
-        if "enum" in schema:
-            schema["enum"] = [*schema["enum"], None]
+    if field.nullable and "enum" in schema:
+        schema["enum"] = [*schema["enum"], None]
     if field.description:
         schema["description"] = field.description
     if field.default is not UNSET:
@@ -232,7 +232,7 @@ class _Bundle:
         return checked(document, str(path))
 
     def _id(self, file: Path) -> str:
-        return _BASE + file.relative_to(self._root).as_posix()
+        return _BASE + quote(file.relative_to(self._root).as_posix())
 
     def _parse(self, file: Path) -> dict[str, Any]:
         try:
@@ -263,7 +263,7 @@ class _Bundle:
                 result[word] = inner
             elif word in _MAPS and isinstance(inner, dict):
                 result[word] = {
-                    name: self._rewritten(each, file, own_id, found, f"{at}/{name}") for name, each in inner.items()
+                    name: self._rewritten(part, file, own_id, found, f"{at}/{name}") for name, part in inner.items()
                 }
             else:
                 result[word] = self._rewritten(inner, file, own_id, found, at)
