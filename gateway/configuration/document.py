@@ -18,6 +18,7 @@ from gateway.configuration.kinds import KINDS, Consumer, place
 from gateway.configuration.loader import DEEPEST, load, positions
 from gateway.configuration.parts import METHODS
 from gateway.routes import Routes
+from security.limits.rules import LimitDefinition
 from specs.names import GroupName, Name, ServiceName, references
 from specs.problems import ConfigurationError, ConfigurationErrors, nearest
 from specs.settings import Settings
@@ -86,6 +87,8 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
                     warnings.append(Warned(path, f"the service '{reference}' is not deployed"))
             elif reference not in names[reference.kind]:
                 errors.append(_unknown(path, reference, names[reference.kind]))
+        if isinstance(held, LimitDefinition):
+            warnings += [Warned(place(kind, name), sentence) for sentence in held.compile(name).warnings]
     errors.extend(_clashing_paths(settings))
     errors.extend(_clashing_usernames(settings))
     if errors:
@@ -221,4 +224,4 @@ def _where(source: str, path: str, places: Mapping[str, tuple[int, int]]) -> str
             return "{}:{}:{}: ".format(source, *places[path])
         shorter = re.sub(r"(\.[^.\[]*|\[\d+\])$", "", path)
         path = shorter if shorter != path else ""
-    return f"{source}: " if places else ""
+    return ""

@@ -16,8 +16,8 @@ from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from gateway.configuration.limits_for_now import LimitDefinition
 from gateway.configuration.parts import Addresses, ApiKey, Groups
+from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
 from specs.problems import ConfigurationError, nearest
 from specs.registry import Registry

@@ -39,6 +39,12 @@ def prepare(
     errors: list[ConfigurationError] = []
     bound: dict[Key, Bound] = {}
     settings: dict[Key, Settings] = {}
+    kept = {key: body for key, body in stored.items() if merge and key not in document.objects}
+    for key, held in kept.items():
+        try:
+            settings[key] = read_object(key[0], sealer.open(*key, held), place(*key))
+        except ConfigurationError as error:
+            errors.append(error)
     for key, body in document.objects.items():
         try:
             kind = settings_class(key[0], body, place(*key))
@@ -46,12 +52,6 @@ def prepare(
             settings[key] = read_object(key[0], bound[key].values, place(*key))
         except ConfigurationErrors as found:
             errors.extend(found.errors)
-        except ConfigurationError as error:
-            errors.append(error)
-    kept = {key: body for key, body in stored.items() if merge and key not in document.objects}
-    for key, held in kept.items():
-        try:
-            settings[key] = read_object(key[0], sealer.open(*key, held), place(*key))
         except ConfigurationError as error:
             errors.append(error)
     if errors:
