@@ -48,6 +48,12 @@ class Installation:
 
         return Store(self.database, self.keyring)
 
+    def services(self) -> frozenset[str]:
+        """The names of the services that are deployed in it, ours included."""
+        from gateway.preparation import deployments_of
+
+        return frozenset(deployments_of(self.database, self.keyring).contracts())
+
 
 def key_file(data: Path, keys: Path | None) -> Path:
     """Where the keyring is."""

@@ -12,12 +12,15 @@ import typer
 from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_installation, refusing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
+    from gateway.commands import Installation
     from gateway.configuration.document import Document, Warned
+    from gateway.configuration.store import Applied
     from security.references import References
 
 DRIFT = 3
+MOST_WARNINGS = 50
 
 app = typer.Typer(help="Check, compare, apply and write out the configuration.", no_args_is_help=True)
 
@@ -42,7 +45,7 @@ def validate(
     with refusing(document):
         if database or (data / FILE_NAME).exists():
             with open_installation(data, database, keys) as installation:
-                warnings = installation.store().check(document, references=references, merge=merge).warnings
+                warnings = _check(installation, document, references, merge).warnings
         else:
             sealer = Sealer(Keyring.generate(), str, str)
             warnings = prepare(document, sealer, references, stored={}).warnings
@@ -57,7 +60,7 @@ def diff(
     """Show what applying a document would change. Exit code 3 where there is something."""
     document, references = _read(file)
     with refusing(document), open_installation(data, database, keys) as installation:
-        found = installation.store().check(document, references=references, merge=merge)
+        found = _check(installation, document, references, merge)
     _warn(found.warnings)
     for change in found.changes:
         print(change)
@@ -88,6 +91,7 @@ def apply(
             author=author or _user(),
             comment=comment,
             expected=expected,
+            services=installation.services(),
             merge=merge,
             dry_run=dry_run,
         )
@@ -135,7 +139,9 @@ def rollback(
 ) -> None:
     """Make a new revision that equals an earlier one."""
     with refusing(), open_installation(data, database, keys) as installation:
-        applied = installation.store().rollback(revision, author=author or _user(), comment=comment)
+        applied = installation.store().rollback(
+            revision, author=author or _user(), comment=comment, services=installation.services()
+        )
     _warn(applied.warnings)
     for change in applied.changes:
         print(change)
@@ -151,6 +157,11 @@ def schema() -> None:
     from gateway.configuration.schema import schema as whole
 
     sys.stdout.write(orjson.dumps(whole(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
+
+
+def _check(installation: Installation, document: Document, references: References, merge: bool) -> Applied:
+    store, services = installation.store(), installation.services()
+    return store.check(document, references=references, services=services, merge=merge)
 
 
 def _read(file: str) -> tuple[Document, References]:
@@ -171,9 +182,11 @@ def _read(file: str) -> tuple[Document, References]:
         return document, References(Path.cwd() if file == "-" else Path(file).resolve().parent)
 
 
-def _warn(warnings: Iterable[Warned]) -> None:
-    for warning in warnings:
+def _warn(warnings: Sequence[Warned]) -> None:
+    for warning in warnings[:MOST_WARNINGS]:
         print(f"gatewright: warning: {warning}", file=sys.stderr)
+    if len(warnings) > MOST_WARNINGS:
+        print(f"gatewright: warning: {len(warnings) - MOST_WARNINGS} more of the like", file=sys.stderr)
 
 
 def _user() -> str:

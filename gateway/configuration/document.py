@@ -73,6 +73,8 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
     """
     errors: list[ConfigurationError] = []
     warnings: list[Warned] = []
+    # A service is found without the dashes of its name too.
+    deployed = None if services is None else {*services, *(service.replace("-", "") for service in services)}
     names: dict[str, set[str]] = {word: set() for word in KINDS}
     for kind, name in settings:
         names[kind].add(name)
@@ -83,7 +85,7 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
                 if kind != "consumers" and reference != "*" and reference not in groups:
                     warnings.append(Warned(path, f"nobody is in the group '{reference}'"))
             elif isinstance(reference, ServiceName):
-                if services is not None and reference not in services:
+                if deployed is not None and reference not in deployed:
                     warnings.append(Warned(path, f"the service '{reference}' is not deployed"))
             elif reference not in names[reference.kind]:
                 errors.append(_unknown(path, reference, names[reference.kind]))

@@ -12,7 +12,7 @@ DOCUMENT = """format: 1
 security:
   partners: {type: basic, username: api, password: "${env:GW_TEST_PASSWORD}"}
 channels:
-  a: {type: rest, path: /a, service: s, security: partners}
+  a: {type: rest, path: /a, service: zato.ping, security: partners}
 connections:
   erp: {type: rest, url: "http://erp", username: u, password: "${file:erp.secret}"}
 """
@@ -113,6 +113,12 @@ def test_the_data_directory_comes_from_the_environment_too(run, tmp_path, monkey
     monkeypatch.setenv("GATEWRIGHT_DATA", str(tmp_path / "elsewhere"))
     assert run("apply", "etc/gw.yaml")[0] == 0
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "etc"]
+
+
+def test_a_service_that_is_not_deployed_is_a_warning(run):
+    document = "channels: {a: {type: rest, path: /a, service: not.there}}"
+    code, _, err = run("apply", "-", text=document)
+    assert (code, err) == (0, "gatewright: warning: channels.a.service: the service 'not.there' is not deployed\n")
 
 
 def test_schema_is_json(run):
