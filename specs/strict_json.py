@@ -36,7 +36,7 @@ def parse(body: bytes, *, max_depth: int = DEPTH, exact_decimals: bool = False) 
     With *exact_decimals* numbers with a point or exponent are `Decimal`. Raises Problem 400 ``malformed-body``: not JSON,
     not UTF-8, a byte order mark, NaN, a duplicate member, an integer beyond 64 bits, more than *max_depth* levels.
     """
-    # PERF: see tests/specs/test_strict_json.py: the checks cost 0.9 us on 206 bytes, where json.loads with a hook costs 4.9.
+    # PERF: 208 bytes: orjson alone 0.7 us, with these checks 2.7, json.loads with a hook 5.5 (a slow core; the ratio counts).
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
