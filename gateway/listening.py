@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from gevent import monkey
 
 from gateway.certificates import Certificates
 from gateway.options import Endpoint
@@ -35,7 +36,9 @@ def bind(endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | No
     try:
         if endpoint.path:
             return _bind_path(endpoint.path, backlog, mode)
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # WHY: gevent's own getaddrinfo would make an event loop and a thread, and the master has neither.
+        lookup = monkey.get_original("socket", "getaddrinfo")
+        found = lookup(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
         sock = Socket(family, kind, protocol)
         try:

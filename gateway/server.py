@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gevent import monkey
+from gevent._hub_local import get_hub_if_exists
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as BaseArbiter
 from gunicorn.errors import HaltServer
@@ -46,8 +47,8 @@ class Native:
     """
 
     NAMES = (
-        ("os", "fork"), ("os", "waitpid"), ("time", "sleep"), ("queue", "SimpleQueue"), ("signal", "signal"),
-        ("signal", "getsignal"),
+        ("os", "fork"), ("os", "waitpid"), ("os", "posix_spawn"), ("time", "sleep"), ("queue", "SimpleQueue"),
+        ("signal", "signal"), ("signal", "getsignal"),
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -57,6 +58,10 @@ class Native:
         """Use the originals."""
         for module, name in self.NAMES:
             setattr(sys.modules[module], name, monkey.get_original(module, name))
+        # WHY: imports leave one behind: Falcon makes a thread pool, and with it a queue of gevent's. Workers make their own.
+        hub = get_hub_if_exists()
+        if hub is not None:
+            hub.destroy(destroy_loop=True)
 
     def give_back(self) -> None:
         """Use what gevent put in their place, if it did."""
@@ -187,7 +192,7 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
         self._steward.stop()
 
 
-def serve(options: Options, *, prepare: Prepare | None = None, factory: Factory | None = None) -> int:
+def serve(options: Options, prepare: Prepare | None = None, *, factory: Factory | None = None) -> int:
     """Serve until a signal ends it; the exit code: 0 after SIGTERM, 1 where something is refused or fails.
 
     *prepare* is called in a process of its own before anything listens, and again for each SIGHUP; an exception or an exit
