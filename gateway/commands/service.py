@@ -58,6 +58,29 @@ def deploy(
 
 
 @app.command()
+def scan(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that services are taken from.")],
+    data: Data = DEFAULT_DATA,
+    database: DatabaseUrl = "",
+    keys: Keys = None,
+    set_name: Set = "services",
+) -> None:
+    """Deploy what changed in a folder since it was last looked at. Broken files are said, and the others are taken."""
+    from backends.folder import Folder
+
+    with _deployments(data, database, keys) as (installation, deployments):
+        found = Folder(folder, installation.database, deployments, set_name=set_name).scan()
+        if found.version is not None:
+            print(f"version {found.version.id}: took {', '.join(found.taken)}")
+        if found.held:
+            print(f"gatewright: '{set_name}' is pinned to a version: nothing is taken from {folder}", file=sys.stderr)
+        for error in found.errors:
+            print(f"gatewright: not deployed: {error}", file=sys.stderr)
+        if found.errors:
+            raise typer.Exit(1)
+
+
+@app.command()
 def versions(
     name: Annotated[str, typer.Argument(metavar="[SERVICE]", help="Only versions that have this service.")] = "",
     data: Data = DEFAULT_DATA,
