@@ -84,7 +84,7 @@ def test_one_flipped_bit_anywhere_in_a_key_file_is_an_error_or_changes_nothing(t
     known = {name: before.ring(name).keys for name in ("edge", "connections")}
     refused = 0
     for position in range(len(content)):
-        for bit in range(8):
+        for bit in (position % 8, (position + 5) % 8):
             changed = bytearray(content)
             changed[position] ^= 1 << bit
             path.write_bytes(changed)
@@ -99,7 +99,7 @@ def test_one_flipped_bit_anywhere_in_a_key_file_is_an_error_or_changes_nothing(t
                 if after.ring(name).keys != keys:
                     with pytest.raises(SecretError):
                         after.ring(name).decrypt(box, "p")
-    assert refused > len(content)
+    assert refused > len(content) / 2
 
 
 @pytest.mark.parametrize(

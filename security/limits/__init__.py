@@ -1,0 +1,164 @@
+"""Limits: how often, from where. This page holds the records that pass between rules and stores, and the store's base class.
+
+A `Rate` is what a rule allows; a `Charge` is one rate applied to one subject, a bucket; a store debits a whole chain of charges
+or none of it, and says what it did in a `Decision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from specs.problems import BackendUnavailable
+
+NANOSECONDS = 1_000_000_000
+
+
+class StoreUnavailable(BackendUnavailable):
+    """The counters cannot be reached; `on_store_failure` says what happens then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """*count* hits in *period_ns* nanoseconds, of which *burst* may come at once."""
+
+    count: int
+    period_ns: int
+    burst: int
+
+    @property
+    def interval_ns(self) -> int:
+        """Time that one hit costs. Rounded up: what does not divide is never to the caller's advantage."""
+        return -(-self.period_ns // self.count)
+
+    @property
+    def capacity_ns(self) -> int:
+        """Time that may be owed: `burst` hits."""
+        return self.burst * self.interval_ns
+
+    def most_in(self, window_ns: int) -> int:
+        """The greatest number that any window of *window_ns* (open at one end) can admit: ``2n - 1`` for burst = count = n."""
+        return self.burst + (window_ns - 1) // self.interval_ns
+
+
+class Charge(NamedTuple):
+    """One bucket of a chain. Built when a subject is first seen and kept: the request path only passes it on.
+
+    *level* says what is limited (``channel``), *policy* is the name that callers see, *key* names the bucket (see `bucket_key`),
+    *cost_ns* what is taken. A *shadow* charge is counted and reported and refuses nothing.
+    """
+
+    level: str
+    key: bytes
+    policy: str
+    rate: Rate
+    interval_ns: int
+    capacity_ns: int
+    cost_ns: int
+    shadow: bool = False
+
+    @classmethod
+    def of(cls, level: str, key: bytes, policy: str, rate: Rate, *, cost: int = 1, shadow: bool = False) -> Charge:
+        """The charge of *cost* hits of *rate*. Raises ValueError for a cost that could never be paid."""
+        if not 0 < cost <= rate.burst:
+            raise ValueError(f"a request that costs {cost} is never let in where {rate.burst} may come at once")
+        return cls(level, key, policy, rate, rate.interval_ns, rate.capacity_ns, cost * rate.interval_ns, shadow)
+
+
+class State(NamedTuple):
+    """One bucket as a caller sees it: *remaining* hits at once, and *reset_s* seconds until there are more.
+
+    With hits remaining, *reset_s* is the time until the bucket is whole again; with none, until the next one.
+    """
+
+    level: str
+    policy: str
+    quota: int
+    window_s: int
+    remaining: int
+    reset_s: int
+
+
+class Decision:
+    """What a debit did: *before* and *after* are the nanoseconds that each charge's bucket owed and owes."""
+
+    __slots__ = ("_after", "_before", "_charges", "full", "retry_after_ns", "shadowed", "violated")
+
+    def __init__(
+        self,
+        charges: Sequence[Charge],
+        before: Sequence[int],
+        after: Sequence[int],
+        *,
+        violated: tuple[str, ...] = (),
+        shadowed: tuple[str, ...] = (),
+        retry_after_ns: int = 0,
+        full: bool = False,
+    ) -> None:
+        self.violated = violated  #: policies that refuse; nothing was taken if there is one
+        self.shadowed = shadowed  #: policies in shadow mode that would have refused
+        self.retry_after_ns = retry_after_ns
+        self.full = full  #: the store had no room for a new bucket
+        self._charges = charges
+        self._before = before
+        self._after = after
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the request may go on."""
+        return not self.violated
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds after which the same request would be let in; 0 where it was."""
+        return -(-self.retry_after_ns // NANOSECONDS)
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Each bucket after the debit, for the RateLimit fields. Worked out when asked for."""
+        return tuple(_state(charge, owed) for charge, owed in zip(self._charges, self._after, strict=True))
+
+    def before(self) -> Decision:
+        """The same verdict with the buckets as they were."""
+        return Decision(
+            self._charges, self._before, self._before, violated=self.violated, shadowed=self.shadowed,
+            retry_after_ns=self.retry_after_ns, full=self.full,
+        )  # fmt: skip
+
+
+def _state(charge: Charge, owed: int) -> State:
+    remaining = max(0, (charge.capacity_ns - owed) // charge.interval_ns)
+    wait = owed if remaining else owed + charge.interval_ns - charge.capacity_ns
+    window_s = max(1, charge.rate.period_ns // NANOSECONDS)
+    return State(charge.level, charge.policy, charge.rate.count, window_s, remaining, -(-wait // NANOSECONDS))
+
+
+class Store:
+    """Where buckets live. *now_ns* is `time.monotonic_ns()` at the moment of the call."""
+
+    def debit(self, charges: Sequence[Charge], now_ns: int) -> Decision:
+        """Take from every bucket of *charges*, or from none. Raises StoreUnavailable."""
+        raise NotImplementedError
+
+    def peek(self, charges: Sequence[Charge], now_ns: int) -> Decision:
+        """What `debit` would say, with the buckets as they are and nothing taken. Raises StoreUnavailable."""
+        raise NotImplementedError
+
+    def reset(self, charges: Sequence[Charge]) -> None:
+        """Empty these buckets: their subjects owe nothing any more. Raises StoreUnavailable."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what the store holds in this process; the buckets stay."""
+
+
+def bucket_key(*parts: str | bytes) -> bytes:
+    """The name of a bucket, from the names that make it up.
+
+    >>> bucket_key("a:b", "c") == bucket_key("a", "b:c")
+    False
+    """
+    # SECURITY: A54. Every part goes in with its length; no separator could be told from the same sign inside a name.
+    encoded = (part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass") for part in parts)
+    return b"".join(b"%d:%b" % (len(part), part) for part in encoded)
