@@ -7,6 +7,7 @@ process, is refused like any other that is broken, and the steward goes on answe
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,19 +57,20 @@ def watch_services(steward: Steward) -> None:
 def scan(options: Options) -> None:
     """Take what changed in the folder, in a process of its own; what it says is logged."""
     assert options.services is not None
-    words = ["service", "scan", str(options.services), "--data", str(options.data)]
+    words = ["service", "scan", str(options.services.resolve()), "--data", str(options.data.resolve())]
     if options.database:
         words += ["--database", options.database]
     if options.keys is not None:
-        words += ["--keys", str(options.keys)]
+        words += ["--keys", str(options.keys.resolve())]
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *words],
+        # WHY -P: a module in the folder that the gateway was started from must not shadow one of ours.
+        done = subprocess.run(  # noqa: S603 - our own program, with paths that the operator gave
+            [sys.executable, "-P", "-m", "gateway.cli", *words],
             capture_output=True,
             text=True,
             timeout=PATIENCE,
             check=False,
-            cwd=Path(__file__).parent.parent,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
         )
     except subprocess.TimeoutExpired:
         log.error("the services of %s took over %g s to be checked: nothing is taken", options.services, PATIENCE)
