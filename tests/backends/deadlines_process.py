@@ -1,5 +1,7 @@
 """Services under a real hub: what each of the scenarios below came to, one JSON object a line. Run by test_deadlines.py."""
 
+# ruff: noqa: E402 - gevent patches first
+
 import gevent.monkey
 
 gevent.monkey.patch_all()
@@ -118,7 +120,14 @@ class Fine(Service):
         self.response.payload = "fine"
 
 
-CLASSES = [Wait, WaitStubborn, Loop, LoopStubborn, Hog, Spawned, Blocking, Impatient, OwnTimeout, Fine]
+class Quick(Service):
+    name = "quick"
+
+    def handle(self):
+        self.response.payload = "quick"
+
+
+CLASSES = [Quick, Wait, WaitStubborn, Loop, LoopStubborn, Hog, Spawned, Blocking, Impatient, OwnTimeout, Fine]
 
 
 def executor_with(**limits):
@@ -193,7 +202,23 @@ def many_waiting():
     return {"answers": answers, "seconds": time.monotonic() - started, "watched": len(guard.deadlines._calls)}
 
 
+def quick_calls():
+    executor, guard = executor_with(stall=0.2)
+    until = time.monotonic() + 1.5
+    answers = set()
+    while time.monotonic() < until:
+        # Never gives way: the hub stands still all the while, and no single call is to blame.
+        answers.add(outcome(executor, "quick")[0])
+    guard.close()
+    return {"answers": sorted(answers), "names": guard.suspensions.names()}
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        special = {"put-aside": put_aside, "blocking-pool": blocking, "many-waiting": many_waiting}
+        special = {
+            "put-aside": put_aside,
+            "blocking-pool": blocking,
+            "many-waiting": many_waiting,
+            "quick-calls": quick_calls,
+        }
         print(json.dumps({name: special[name]() if name in special else scenario(name)}), flush=True)

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 SCENARIOS = [
     "wait", "wait-stubborn", "loop", "loop-stubborn", "hog", "spawned", "impatient", "own-timeout", "put-aside",
-    "blocking-pool", "many-waiting",
+    "blocking-pool", "many-waiting", "quick-calls",
 ]  # fmt: skip
 #: How late an answer may be on a busy machine, in seconds.
 SLACK = 1.5
@@ -97,6 +97,10 @@ def test_hundreds_of_waiting_services_are_ended_together(found):
     assert found["many-waiting"]["answers"] == ["504 deadline-exceeded"]
     assert found["many-waiting"]["seconds"] < 0.3 + SLACK
     assert found["many-waiting"]["watched"] == 0
+
+
+def test_no_call_pays_for_what_others_held_the_hub_for(found):
+    assert found["quick-calls"] == {"answers": ["quick"], "names": []}
 
 
 def test_where_gevent_has_not_patched_nothing_is_enforced_and_blocking_services_run_in_place():

@@ -2,11 +2,12 @@
 
 import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import ModuleType
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import delete, update
 
 import backends.deployment
 from backends.catalogue import deployed_from
@@ -15,6 +16,7 @@ from backends.executors.local import LocalExecutor
 from backends.guard import Guard
 from backends.loading import PACKAGE, DeploymentError
 from backends.platform import Platform
+from backends.versions import service_deployments, service_versions
 from security.database import metadata, open_database
 from security.secrets import Keyring
 from specs.exchange import Call
@@ -42,8 +44,8 @@ def call(catalogue, name="answer"):
 
 
 @pytest.fixture
-def database(tmp_path):
-    database = open_database(tmp_path)
+def database(emptied_url):
+    database = open_database(emptied_url)
     database.write(metadata.create_all)
     yield database
     database.close()
@@ -164,19 +166,21 @@ def test_versions_can_be_listed_for_one_service(deployments):
 @pytest.mark.parametrize(
     "change",
     [
-        "update service_versions set files = (select files from service_versions where id = 1) where id = 2",
-        "update service_versions set contracts = cast('[]' as blob) where id = 2",
-        "update service_versions set author = 'mallory' where id = 2",
-        "update service_versions set mac = '' where id = 2",
-        "update service_deployments set version = 1, pinned = 1 where id = 2",
-        "delete from service_versions where id = 2",
+        update(service_versions).values(files=b"").where(service_versions.c.id == 2),
+        update(service_versions).values(contracts=b"[]").where(service_versions.c.id == 2),
+        update(service_versions).values(author="mallory").where(service_versions.c.id == 2),
+        update(service_versions).values(mac="").where(service_versions.c.id == 2),
+        update(service_deployments).values(version=1).where(service_deployments.c.id == 2),
+        update(service_deployments).values(pinned=True).where(service_deployments.c.id == 2),
+        delete(service_versions).where(service_versions.c.id == 2),
     ],
+    ids=["files", "contracts", "author", "mac", "version", "pinned", "row"],
 )
 def test_a_version_that_was_changed_in_the_database_is_not_taken_up(deployments, database, change, caplog):
     deployments.deploy(answer("one"))
     first = deployments.load()
     deployments.deploy(answer("two"))
-    database.write(lambda connection: connection.execute(text(change)))
+    database.write(lambda connection: connection.execute(change))
     after = deployments.load(first)
     assert call(after) == "one"
     assert "services" in deployments.failures
@@ -254,3 +258,18 @@ def test_a_deployment_made_meanwhile_is_not_lost(deployments, monkeypatch):
     monkeypatch.setattr(backends.deployment, "contracts_of", check)
     deployments.deploy({"c.py": b"VALUE = 2"})
     assert sorted(deployments.files(deployments.active().id)) == ["answer.py", "b.py", "c.py"]
+
+
+def test_several_who_deploy_at_once_lose_nothing(database, ring, emptied_url):
+    def deploy(number):
+        own = open_database(emptied_url)
+        try:
+            return Deployments(own, ring).deploy({f"file{number}.py": b"VALUE = %d" % number}).id
+        finally:
+            own.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(deploy, range(8)))
+    deployments = Deployments(database, ring)
+    assert sorted(made) == list(range(1, 9))
+    assert sorted(deployments.files(deployments.active().id)) == [f"file{number}.py" for number in range(8)]

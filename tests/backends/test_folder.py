@@ -16,8 +16,8 @@ def service(name):
 
 
 @pytest.fixture
-def database(tmp_path):
-    database = open_database(tmp_path / "data")
+def database(emptied_url):
+    database = open_database(emptied_url)
     database.write(metadata.create_all)
     yield database
     database.close()
