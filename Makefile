@@ -52,7 +52,7 @@ bench: $(DEVELOPED) ## measure, beside peers where they are installed, and print
 	$(BIN)/python -m tests.bench
 
 soak: $(DEVELOPED) ## minutes of load and of killed processes
-	$(BIN)/pytest -m soak -o addopts="-ra --import-mode=importlib -p no:cacheprovider" tests
+	$(BIN)/pytest -m soak -s tests
 
 docs: $(INSTALLED) ## write the reference of settings, commands and problems to site/
 	$(BIN)/gatewright docs export site

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from backends.background import Queue
 from backends.cache import sweep_cache
 from backends.clock import utc_now
 from backends.consumer import Consumer
-from backends.leases import Lease
+from backends.leases import Lease, sweep_leases
 from backends.scheduler import Scheduler
 from gateway.bounds import Bounds
 from gateway.commands import key_file
@@ -75,7 +76,7 @@ class Gateway:
         self._stopping = Event()
         self._greenlets = [
             gevent.spawn(self.reloader.run, gevent.sleep),
-            gevent.spawn(self._write_metrics),
+            gevent.spawn(self._watch_over),
             *self._background(),
         ]
 
@@ -107,7 +108,12 @@ class Gateway:
             spawn=gevent.spawn,
         )
         lease = Lease(runtime.database, "scheduler", holder, ttl=LEASE_SECONDS, margin=LEASE_SECONDS / 5)
-        chores = [lambda: sweep_cache(runtime.database, utc_now()), lambda: queue.sweep(utc_now()), self._synchronise]
+        chores: list[Callable[[], object]] = [
+            lambda: sweep_cache(runtime.database, utc_now()),
+            lambda: sweep_leases(runtime.database, utc_now()),
+            lambda: queue.sweep(utc_now()),
+            self._synchronise,
+        ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
         return [
             gevent.spawn(self._consumer.run, self._stopping),
@@ -144,9 +150,15 @@ class Gateway:
         )
         self.journal.access(exchange, nanoseconds)
 
-    def _write_metrics(self) -> None:
+    def _watch_over(self) -> None:
+        """Each second: write the metrics, and make room for another worker where this one can run nothing more."""
         while True:
             gevent.sleep(1.0)
+            if self.runtime.guard.slots.exhausted:
+                # DESIGN 5: threads cannot be stopped. The arbiter starts another worker; the others go on.
+                log.error("every thread for blocking services is taken for good: worker %s makes room", os.getpid())
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             try:
                 self.metrics.write()
             except OSError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from security.addresses import parse_address
 from security.limits import Charge, Decision, State, Store, StoreUnavailable
 from security.limits.rules import CompiledLimit
 from security.limits.shm import SharedMemoryStore
@@ -49,7 +50,10 @@ class Limits:
 
         def debit(exchange: Exchange) -> None:
             # SECURITY: A33. By address, since nothing else is proven yet; the address is the right-most untrusted one (A20).
-            charges = compiled.charges("admission", exchange.address, exchange.address)
+            # A22: of IPv6 the /64, since whoever has one address has all of them.
+            address = parse_address(exchange.address)
+            subject = address.bucket() if address is not None else exchange.address.encode()
+            charges = compiled.charges("admission", subject, exchange.address)
             if charges:
                 self.debit(charges, fails_open)
 

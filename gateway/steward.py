@@ -40,6 +40,7 @@ from gateway.listening import Acceptor, place_of
 from gateway.metrics import Collected
 from gateway.options import Options
 from gateway.transport import Socket, Sweeper
+from gateway.watching import watch_services
 from gateway.wire import Wire
 from gateway.wsgi import call
 from specs.exchange import Exchange
@@ -165,9 +166,9 @@ class Steward:
 
 def open_installation(options: Options) -> Installation:
     """The installation that *options* name, opened in this process."""
-    from backends.deployment import Deployments
     from gateway.commands import key_file
     from gateway.configuration.store import Store
+    from gateway.preparation import deployments_of
     from security.database import open_database
     from security.passwords import HashingPool, PasswordHasher
     from security.secrets import Keyring
@@ -180,7 +181,7 @@ def open_installation(options: Options) -> Installation:
         options=options,
         store=Store(database, keyring, hash_password=lambda password: pool.run(lambda: hasher.hash(password))),
         administrators=Administrators(database, keyring, pool=pool),
-        deployments=Deployments(database, keyring.ring("edge")),
+        deployments=deployments_of(database, keyring),
         collected=Collected(options.run_folder / "metrics"),
         version=_version(),
         started=time.time(),
@@ -230,4 +231,4 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main((watch_services,)))

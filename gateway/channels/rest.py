@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: What a request without a body holds.
 NO_BODY = Parsed(None)
+NO_QUERY: Mapping[str, Any] = {}
 #: What a service without handlers for particular verbs is called by.
 DEFAULT_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -82,33 +83,32 @@ class Channel(channels.Channel):
             detail = f"the service '{self.settings.service}' is not deployed"
             raise Problem.of("service-not-deployed", detail, headers=[("Retry-After", "5")])
         exchange.format = self._only or self._choose(exchange)
-        query = parse_query(exchange.query_string) if exchange.query_string else {}
+        query = parse_query(exchange.query_string) if exchange.query_string else NO_QUERY
         exchange.query = query
         parsed = self._read_body(exchange, contract) if exchange.body_length else NO_BODY
-        sources: Mapping[str, Any] = exchange.params
-        if query:
-            if self._body_wins and isinstance(exchange.payload, dict):
-                query = {name: value for name, value in query.items() if name not in exchange.payload}
-            sources = {**query, **exchange.params}
+        # The path wins over both; of the query and the body the one that the channel prefers.
+        above, below = (exchange.params, query) if self._body_wins else ({**query, **exchange.params}, None)
         try:
             exchange.input = contract.read(
-                parsed.payload, sources, textual=parsed.textual, validate=self._runtime.validate
+                parsed.payload,
+                above,
+                fallback=below,
+                textual=parsed.textual,
+                validate=self._runtime.validate,
+                pointer=parsed.pointer,
             )
         except Problem as problem:
-            raise self._told(problem, parsed.pointer) from None
+            raise self._told(problem) from None
 
-    def _told(self, problem: Problem, pointer: str) -> Problem:
-        """*problem* with as much detail as the service's settings allow, its pointers beginning where the payload does."""
+    def _told(self, problem: Problem) -> Problem:
+        """*problem* with as much detail as the service's settings allow."""
         details = self._runtime.error_details
+        if details == "full":
+            return problem
         if details == "none":
             return without_details(problem)
-        faults = [
-            Fault(pointer + fault.pointer, fault.code, fault.detail if details == "full" else "")
-            for fault in problem.errors
-        ]
-        return Problem(
-            problem.status, problem.code, problem.detail, title=problem.title, errors=faults, headers=problem.headers
-        )
+        faults = [Fault(fault.pointer, fault.code, "") for fault in problem.errors]
+        return Problem(problem.status, problem.code, title=problem.title, errors=faults, headers=problem.headers)
 
     def _choose(self, exchange: Exchange) -> Format:
         accept = exchange.headers.get("accept", "")

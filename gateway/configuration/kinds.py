@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
+from backends.jobs import Job as ScheduledJob
 from gateway.configuration.parts import Addresses, ApiKey, Groups
 from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
@@ -148,7 +148,7 @@ class Job(Settings):
     at: str | None = setting("run it once, at this ISO 8601 moment", default=None)
     payload: Any = setting("what the service gets as input", default=None)
     missed: Literal["skip", "run-once", "run-all"] = setting(
-        "what becomes of runs that were due while nobody could run them", default="run-once"
+        "what becomes of runs that were due while nobody could run them", default="skip"
     )
     overlap: Literal["skip", "queue", "allow"] = setting("what to do while the run before is not over", default="skip")
     repeats: int | None = setting("how many runs of `every` there are; no end if left out", default=None)
@@ -159,32 +159,15 @@ class Job(Settings):
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        if sum(when is not None for when in (self.every, self.cron, self.at)) != 1:
-            raise ConfigurationError(path, "a job has one of every, cron and at", "write every: 1h")
-        if self.every is not None and self.every < 1:
-            raise ConfigurationError(f"{path}.every", "jobs run at most once a second", "write 1s or more")
         if self.repeats is not None and (self.every is None or self.repeats < 1):
             raise ConfigurationError(f"{path}.repeats", "repeats is 1 or more and goes with every")
+        # What the scheduler could not use is refused here: a worker never refuses a committed revision.
         try:
-            ZoneInfo(self.timezone)
-        except (ValueError, OSError, KeyError):
-            raise ConfigurationError(
-                f"{path}.timezone", f"no time zone called '{self.timezone}'", "write Europe/Madrid"
-            ) from None
-        for key, text in (("at", self.at), ("start", self.start)):
-            try:
-                datetime.fromisoformat(text or "2026-01-01")
-            except ValueError:
-                raise ConfigurationError(
-                    f"{path}.{key}", f"not a moment: '{text}'", "write 2026-01-31T12:00Z"
-                ) from None
-        if self.cron is not None:
-            from croniter import croniter
-
-            if len(self.cron.split()) != 5 or not croniter.is_valid(self.cron):
-                raise ConfigurationError(
-                    f"{path}.cron", f"not in cron's five fields: '{self.cron}'", 'write "0 6 * * 1-5"'
-                )
+            ScheduledJob.of("", self).schedule(datetime(2026, 1, 1, tzinfo=UTC)).next_run(
+                datetime(2026, 1, 1, tzinfo=UTC)
+            )
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}.{error.path}".rstrip("."), error.message, error.remedy) from None
 
 
 class Sso(Settings):
