@@ -51,12 +51,12 @@ class Scripted:
                     connection.sendall(answer)
 
     def close(self):
-        self.listener.close()
-        for connection in self.open:
+        for connection in (self.listener, *self.open):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+        self.listener.close()
 
 
 @contextmanager
