@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,8 +171,13 @@ class Acceptor:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = address[0]
         context = self._certificates.context() if self._certificates else None
-        gevent.spawn(self._wire.serve, sock, peer, context)
+        self._wire.expected += 1
+        gevent.spawn(self._serve, sock, peer, context)
         return True
+
+    def _serve(self, sock: socket.socket, peer: str, context: ssl.SSLContext | None) -> None:
+        self._wire.expected -= 1
+        self._wire.serve(sock, peer, context)
 
     def _pause(self, seconds: float) -> None:
         self._paused = True

@@ -6,7 +6,6 @@ Deadlines cost nothing while nothing is late: a wait notes its deadline, and one
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 import time
@@ -23,7 +22,6 @@ Socket: type[socket.socket] = monkey.get_original("socket", "socket")
 LARGEST_READ = 65536
 _LATE: Any = object()
 _CLOSED: Any = object()
-_GONE = (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED, errno.ETIMEDOUT, errno.ENOTCONN, errno.EBADF)
 
 
 class Late(Exception):
@@ -85,16 +83,14 @@ class Transport:
         """What comes before the first byte; nothing, without TLS."""
 
     def receive(self, deadline: float, size: int = 16384) -> bytes:
-        """The next bytes, at most *size*; none at the end. Raises Late."""
+        """The next bytes, at most *size*; none at the end, which a broken connection is too. Raises Late."""
         while True:
             try:
                 return self._recv(size)
             except BlockingIOError:
                 pass
-            except OSError as error:
-                if error.errno in _GONE:
-                    return b""
-                raise
+            except OSError:
+                return b""
             self._wait(self._readable, deadline)
 
     def send(self, octets: bytes, seconds: float, rate: float) -> None:

@@ -77,6 +77,7 @@ class Wire:
         self.cids = cids or CorrelationIds()
         self.dates = Clock()
         self.connections: set[Connection] = set()
+        self.expected = 0  #: connections that were accepted and whose greenlet has not begun
         self.requests = 0
         self.draining = False
         self.on_close: Callable[[], None] = _nothing
@@ -85,7 +86,7 @@ class Wire:
     @property
     def full(self) -> bool:
         """Whether there are as many connections as there may be."""
-        return len(self.connections) >= self.bounds.connections
+        return len(self.connections) + self.expected >= self.bounds.connections
 
     def serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None = None) -> None:
         """Serve *sock* to its end, in the running greenlet. *peer* is the address of the other side."""
@@ -364,7 +365,8 @@ class Connection:
     def linger(self) -> None:
         """Let the last answer arrive: bytes that come after a close would reset it on its way."""
         self.transport.end()
-        deadline = self.transport.clock() + self.bounds.linger
+        self.idle_since = self.transport.clock()
+        deadline = self.idle_since + self.bounds.linger
         left = 16 * self.bounds.drain
         while left > 0:
             octets = self.transport.receive(deadline)

@@ -110,7 +110,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
             acceptor.stop()
         gevent.sleep(0)  # connections accepted a moment ago begin
         wire.drain()
-        while wire.connections and time.monotonic() < deadline:
+        while (wire.connections or wire.expected) and time.monotonic() < deadline:
             gevent.sleep(0.02)
         if wire.connections:
             log.warning("worker %s ends with %s connections unfinished", os.getpid(), len(wire.connections))

@@ -106,11 +106,11 @@ class Served:
             sock.sendall(octets)
             return read_all(sock)
 
-    def ask(self, octets, timeout=5):
+    def ask(self, octets, method="GET"):
         """The one answer to *octets*."""
-        with self.connect(timeout) as sock:
+        with self.connect() as sock:
             sock.sendall(octets)
-            return read_answer(sock)
+            return read_answer(sock, method=method)
 
 
 class Answer:
