@@ -38,6 +38,7 @@ log = logging.getLogger("gatewright.server")
 
 Factory = Callable[[Options], Any]
 Prepare = Callable[[Options], Any]
+Announce = Callable[[str], None]
 
 
 class Native:
@@ -149,9 +150,15 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
     """gunicorn's arbiter with the steward under the same care, one ready line, and a reload that prepares first."""
 
     def __init__(
-        self, app: Application, listeners: list[Listener], steward: StewardProcess, prepare: Prepare | None
+        self,
+        app: Application,
+        listeners: list[Listener],
+        steward: StewardProcess,
+        prepare: Prepare | None,
+        announce: Announce | None,
     ) -> None:
         super().__init__(app)
+        self._announce = announce
         self.LISTENERS = listeners
         self._steward = steward
         self._prepare = prepare
@@ -177,6 +184,8 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
         if not self.app.served and self._heard >= set(b"ws"):
             self.app.served = True
             print(f"ready {self.LISTENERS[0]}", flush=True)
+            if self._announce is not None:
+                self._announce(str(self.LISTENERS[0]))
 
     def handle_hup(self) -> None:
         """Prepare again, then replace the workers one generation by the next. What cannot be prepared changes nothing."""
@@ -192,11 +201,18 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
         self._steward.stop()
 
 
-def serve(options: Options, prepare: Prepare | None = None, *, factory: Factory | None = None) -> int:
+def serve(
+    options: Options,
+    prepare: Prepare | None = None,
+    *,
+    factory: Factory | None = None,
+    announce: Announce | None = None,
+) -> int:
     """Serve until a signal ends it; the exit code: 0 after SIGTERM, 1 where something is refused or fails.
 
     *prepare* is called in a process of its own before anything listens, and again for each SIGHUP; an exception or an exit
-    code refuses the start. *factory* makes the gateway in each worker (`gateway.assembly.Gateway`).
+    code refuses the start. *announce* is told the URL when all serve. *factory* makes the gateway in each worker
+    (`gateway.assembly.Gateway`).
     """
     if factory is None:
         factory = importlib.import_module("gateway.assembly").Gateway
@@ -204,7 +220,7 @@ def serve(options: Options, prepare: Prepare | None = None, *, factory: Factory 
     native.take()
     master = os.getpid()
     try:
-        return _serve(options, prepare, factory, native)
+        return _serve(options, prepare, factory, native, announce)
     except SystemExit as end:
         if os.getpid() != master:
             raise
@@ -217,7 +233,9 @@ def serve(options: Options, prepare: Prepare | None = None, *, factory: Factory 
             native.give_back()
 
 
-def _serve(options: Options, prepare: Prepare | None, factory: Factory, native: Native) -> int:
+def _serve(
+    options: Options, prepare: Prepare | None, factory: Factory, native: Native, announce: Announce | None
+) -> int:
     options.check()
     try:
         options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -240,7 +258,7 @@ def _serve(options: Options, prepare: Prepare | None, factory: Factory, native: 
     print(f"admin http://{place_of(stewards['admin'])}", file=sys.stderr, flush=True)
     master = os.getpid()
     try:
-        Arbiter(app, listeners, StewardProcess(options, stewards, app.news_in), prepare).run()
+        Arbiter(app, listeners, StewardProcess(options, stewards, app.news_in), prepare, announce).run()
     finally:
         if os.getpid() == master:
             control.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ Data = Annotated[Path, typer.Option(envvar="GATEWRIGHT_DATA", help="Folder of th
 def add_to(app: typer.Typer) -> None:
     """Add the verbs to the program."""
     app.command("run")(run)
+    app.command("demo")(demo)
 
 
 def run(
@@ -95,8 +97,62 @@ def run(
     )
 
 
-def _serve(options: Options) -> None:
+def demo(
+    data: Data = Path("var"),
+    listen: Annotated[str, typer.Option(envvar="GATEWRIGHT_LISTEN", help="HOST:PORT.")] = "127.0.0.1:8000",
+    admin: Annotated[
+        str, typer.Option(envvar="GATEWRIGHT_ADMIN", help="HOST:PORT of the admin listener.")
+    ] = "127.0.0.1:8001",
+    workers: Annotated[
+        int, typer.Option(envvar="GATEWRIGHT_WORKERS", min=0, help="Worker processes; 0: one a core.")
+    ] = 0,
+) -> None:
+    """Serve the demo, which lives in DATA/demo and may be changed there, and print what to try."""
+    import os
+    import subprocess
+
+    from backends import demo as demonstration
+
+    prepared = demonstration.prepare(data / "demo")
+    os.environ.update(prepared.environment)
+    upstream = None
+    if prepared.upstream_port:
+        # The feed that one of the services fetches; it ends with us.
+        upstream = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-m", "backends.demo.upstream", str(prepared.upstream_port)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        )
+
+    def announce(url: str) -> None:
+        print("\nThe demo serves. Things to try:\n")
+        for line in demonstration.things_to_try(url):
+            print(f"  {line}")
+        print(f"\nAdministration: http://{admin}/status, and more with the password in {data / 'admin-password'}")
+        print(f"The services are in {prepared.services}: change one and call it again.\n", flush=True)
+
+    try:
+        _serve(
+            Options(
+                config=prepared.configuration,
+                services=prepared.services,
+                data=data,
+                listen=(listen,),
+                admin=admin,
+                workers=workers,
+                log_format="text",
+                log_level="warning",
+            ),
+            announce,
+        )
+    finally:
+        if upstream is not None:
+            upstream.terminate()
+            upstream.wait()
+
+
+def _serve(options: Options, announce: Callable[[str], None] | None = None) -> None:
     from gateway.preparation import prepare
     from gateway.server import serve
 
-    raise typer.Exit(serve(options, prepare=prepare))
+    raise typer.Exit(serve(options, prepare, announce=announce))
