@@ -107,9 +107,15 @@ def rows_of(result: Result) -> list[Row]:
 def each(result: Result, name: str) -> Iterator[Row]:
     """The rows one by one, read as they are asked for."""
     rows = iter(result.mappings())
-    while True:
-        with translated(name):
-            row = next(rows, None)
-        if row is None:
-            return
-        yield Row(row)
+    try:
+        while True:
+            with translated(name):
+                row = next(rows, None)
+            if row is None:
+                return
+            yield Row(row)
+    finally:
+        try:
+            result.close()
+        except SQLAlchemyError:
+            pass  # what broke the connection has been raised already

@@ -356,10 +356,11 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 _FIND_PROCEDURE = """
+    with wanted as (select cast(:plain as text) as plain, cast(:schema as text) as schema, cast(:count as int) as count)
     select p.prokind::text as prokind, p.proname::text as proname, n.nspname::text as nspname
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where p.proname in (:plain, lower(:plain)) and p.prokind in ('p', 'f')
-      and (case when :schema = '' then pg_function_is_visible(p.oid) else n.nspname in (:schema, lower(:schema)) end)
-      and (:count between p.pronargs - p.pronargdefaults and p.pronargs or p.provariadic <> 0)
-    order by p.proname = :plain desc limit 1
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace cross join wanted w
+    where p.proname in (w.plain, lower(w.plain)) and p.prokind in ('p', 'f')
+      and (case when w.schema = '' then pg_function_is_visible(p.oid) else n.nspname in (w.schema, lower(w.schema)) end)
+      and (w.count between p.pronargs - p.pronargdefaults and p.pronargs or p.provariadic <> 0)
+    order by p.proname = w.plain desc limit 1
 """
