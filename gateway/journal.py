@@ -21,6 +21,7 @@ from typing import Any
 
 import gevent
 import orjson
+from gevent.event import Event
 
 from specs.exchange import Exchange
 
@@ -30,6 +31,8 @@ log = logging.getLogger("gatewright.journal")
 STANDARD_ERROR = "-"
 _LONGEST_TEXT = 512
 _LARGEST_WRITE = 1 << 16
+#: How long the end waits for a write that is under way, in seconds.
+_PATIENCE = 2.0
 
 Entry = tuple[float, str, str, str, str, str, int, int, int, str, str, str, str]
 
@@ -58,7 +61,7 @@ class Journal:
         self._clock = clock
         self._descriptor = _open(place)
         self._flusher: Any = None
-        self._writing = False
+        self._stopping = Event()
 
     def start(self) -> None:
         """Begin to write; belongs after the fork."""
@@ -67,11 +70,16 @@ class Journal:
 
     def stop(self) -> None:
         """Write what is left, and let go of the file."""
+        self._stopping.set()
         if self._flusher is not None:
-            self._flusher.kill()
+            self._flusher.join(_PATIENCE)
+            stuck = not self._flusher.dead
             self._flusher = None
-        if not self._writing:
-            self._write(self._lines())
+            if stuck:  # in a write that does not end: what waits behind it would not end either
+                self.dropped += len(self._queue)
+                self._descriptor = None
+                return
+        self.flush()
         if self._descriptor is not None and self._place != STANDARD_ERROR:
             os.close(self._descriptor)
         self._descriptor = None
@@ -119,16 +127,10 @@ class Journal:
 
     def _run(self) -> None:
         pool = gevent.get_hub().threadpool
-        while True:
-            gevent.sleep(self._interval)
+        while not self._stopping.wait(self._interval):
             if self._queue:
-                lines = self._lines()
-                self._writing = True
-                try:
-                    # WHY: a file on a slow disk or a pipe that nobody reads blocks its thread, not the loop.
-                    pool.apply(self._write, (lines,))
-                finally:
-                    self._writing = False
+                # WHY: a file on a slow disk or a pipe that nobody reads blocks its thread, not the loop.
+                pool.apply(self._write, (self._lines(),))
 
     def _lines(self) -> list[bytes]:
         queue, line = self._queue, self._line

@@ -48,7 +48,6 @@ class Metrics:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.facts: dict[str, Any] = {}
-        self.in_flight = 0
         self._folder = folder
         self._clock = clock
         self._most_channels = most_channels
@@ -91,10 +90,7 @@ class Metrics:
             "facts": self.facts,
             "channels": self._rows,
             "codes": self._codes,
-            "gauges": {
-                "in_flight": float(self.in_flight),
-                **{name: value for kind, name, value in read if kind == "gauge"},
-            },
+            "gauges": {name: value for kind, name, value in read if kind == "gauge"},
             "counters": {name: value for kind, name, value in read if kind == "counter"},
         }
 

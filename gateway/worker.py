@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 import traceback
+from math import inf
 from typing import Any
 
 import gevent
@@ -91,6 +92,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         certificates = None
         if self.app.options.tls_cert and self.app.options.tls_key:
             certificates = Certificates(self.app.options.tls_cert, self.app.options.tls_key)
+        self._publish(gateway, wire)
         acceptors = [Acceptor(listener.sock, wire, certificates) for listener in self.sockets]
         for acceptor in acceptors:
             acceptor.start()
@@ -101,6 +103,14 @@ class Worker(BaseWorker):  # type: ignore[misc]
                 break
         self._finish(gateway, wire, acceptors)
         heart.kill()
+
+    def _publish(self, gateway: Any, wire: Wire) -> None:
+        metrics, journal = getattr(gateway, "metrics", None), getattr(gateway, "journal", None)
+        if metrics is not None:
+            metrics.gauge("connections", lambda: len(wire.connections))
+            metrics.gauge("in_flight", lambda: sum(1 for one in wire.connections if one.idle_since == inf))
+        if metrics is not None and journal is not None:
+            metrics.counter("access_lines_dropped", lambda: journal.dropped)
 
     def _finish(self, gateway: Any, wire: Wire, acceptors: list[Acceptor]) -> None:
         # A little sooner than the arbiter's own patience, which ends with SIGKILL.

@@ -64,11 +64,11 @@ def prepare(options):
         print("gatewright: the document is bad", file=sys.stderr)
         return 1
     if not os.environ.get("TOY_STEWARD"):
-        import gateway.steward  # noqa: F401 - declares the tables of an installation
-        from security.database import metadata, open_database
+        from gateway.migrations import migrate
+        from security.database import open_database
 
         database = open_database(options.data)
-        database.write(metadata.create_all)
+        migrate(database)
         database.close()
     return 0
 

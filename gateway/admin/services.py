@@ -9,6 +9,7 @@ import falcon
 
 from backends.versions import Version
 from gateway.admin.configuration import body_of
+from gateway.admin.deploying import deploy
 from gateway.admin.guard import administrator
 from gateway.admin.installation import Installation
 from specs.problems import Problem
@@ -50,15 +51,14 @@ class SetResource(_Resource):
         files = asked["files"]
         if not files or not all(source is None or isinstance(source, str) for source in files.values()):
             raise Problem.of("invalid-input", "files are texts by their names, one at least")
-        made = self._deployments.deploy(
-            {name: None if source is None else source.encode() for name, source in files.items()},
-            source="admin API",
+        response.media = deploy(
+            self._installation.options,
+            files,
             author=administrator(request),
             set_name=set_name,
             refuse_breaking=asked.get("refuse_breaking", False),
         )
         response.status = 201
-        response.media = _told(made)
 
 
 class VersionsResource(_Resource):

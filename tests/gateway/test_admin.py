@@ -12,9 +12,10 @@ from gateway.admin.guard import Guard
 from gateway.admin.installation import Installation
 from gateway.administrators import Administrators
 from gateway.metrics import Metrics
+from gateway.migrations import migrate
 from gateway.options import Options
 from gateway.steward import AdminHandler, HealthHandler, open_installation
-from security.database import metadata, open_database
+from security.database import open_database
 from security.secrets import Keyring
 from specs.problems import ConfigurationError
 
@@ -25,7 +26,7 @@ PASSWORD = "correct horse battery"
 def installation(tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     database = open_database(data)
-    database.write(metadata.create_all)
+    migrate(database)
     database.close()
     opened = open_installation(Options(data=data))
     opened.administrators.set_password("root", PASSWORD)
@@ -269,6 +270,8 @@ def test_services_are_deployed_listed_and_rolled_back_where_allowed(installation
         assert admin("POST", "/services/services/unpin").json()["id"] == second.json()["id"]
         broken = admin("POST", "/services/services", {"files": {"hello.py": "def ("}})
         assert code(broken) == (422, "configuration-refused")
+        ending = admin("POST", "/services/services", {"files": {"hello.py": "import os; os._exit(0)"}})
+        assert (code(ending), "ended the process" in ending.json()["detail"]) == ((422, "configuration-refused"), True)
         assert admin("POST", "/services/services", {"files": {"../x.py": "x = 1"}}).status == 422
         assert admin("POST", "/services/services/rollback", {"version": 99}).status == 404
 
@@ -305,7 +308,7 @@ def test_the_first_administrator_is_made_once_with_a_random_password(tmp_path):
     for name in ("one", "two"):
         data = tmp_path / name
         database = open_database(data)
-        database.write(metadata.create_all)
+        migrate(database)
         administrators = Administrators(database, Keyring.generate())
         path = administrators.ensure_first(data)
         assert path == data / "admin-password"
@@ -322,7 +325,7 @@ def test_the_first_administrator_is_made_once_with_a_random_password(tmp_path):
 
 def test_a_new_password_replaces_the_old_one_at_once(tmp_path):
     database = open_database(tmp_path)
-    database.write(metadata.create_all)
+    migrate(database)
     administrators = Administrators(database, Keyring.generate())
     administrators.set_password("admin", "first password")
     assert administrators.verify("admin", "first password")

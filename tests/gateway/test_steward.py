@@ -6,16 +6,17 @@ import pytest
 from gateway.administrators import Administrators
 from gateway.listening import bind, place_of
 from gateway.metrics import Collected
+from gateway.migrations import migrate
 from gateway.options import Endpoint, Options
 from gateway.steward import Steward, open_installation
-from security.database import metadata, open_database
+from security.database import open_database
 from specs.problems import ConfigurationError
 
 
 @pytest.fixture
 def installation(tmp_path):
     database = open_database(tmp_path)
-    database.write(metadata.create_all)
+    migrate(database)
     database.close()
     return open_installation(Options(data=tmp_path))
 
