@@ -64,6 +64,7 @@ def prepare(options):
         print("gatewright: the document is bad", file=sys.stderr)
         return 1
     if not os.environ.get("TOY_STEWARD"):
+        import gateway.configuration.store  # noqa: F401 - imports croniter, which starts a process: not in the writer's thread
         from gateway.migrations import migrate
         from security.database import open_database
 
