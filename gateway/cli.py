@@ -5,8 +5,11 @@ What a verb needs is imported when it runs, so that completion, which starts the
 
 from __future__ import annotations
 
+import os
 import sys
 
+#: Set by the scripts of `gatewright completion`: what the shell wants to know.
+COMPLETING = "_GATEWRIGHT_COMPLETE"
 #: The verbs that serve: gevent has to patch before anything else is imported.
 SERVING = ("run", "demo")
 
@@ -17,7 +20,16 @@ if len(sys.argv) > 1 and sys.argv[1] in SERVING and "--help" not in sys.argv:
 
 import typer  # noqa: E402
 
-from gateway.commands import administration, config, explain, service, serving  # noqa: E402
+from gateway.commands import (  # noqa: E402
+    administration,
+    completion,
+    config,
+    connection,
+    docs,
+    explain,
+    service,
+    serving,
+)
 from specs.problems import ConfigurationError, Problem  # noqa: E402
 
 app = typer.Typer(
@@ -26,10 +38,14 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    add_completion=False,  # `gatewright completion` installs it, where each shell looks for it
 )
 app.add_typer(config.app, name="config")
 app.add_typer(service.app, name="service")
+app.add_typer(connection.app, name="connection")
 app.add_typer(administration.admin, name="admin")
+app.add_typer(docs.app, name="docs")
+app.add_typer(completion.app, name="completion")
 serving.add_to(app)
 administration.add_to(app)
 explain.add_to(app)
@@ -38,7 +54,11 @@ explain.add_to(app)
 def main() -> None:
     """Run the verb that the command line names. Exit codes: 0 done, 1 refused or failed, 2 usage."""
     try:
-        app()
+        if COMPLETING in os.environ:
+            from typer.completion import get_completion_inspect_parameters
+
+            get_completion_inspect_parameters()  # makes the shells known, which is all we need of it
+        app(prog_name="gatewright", complete_var=COMPLETING)
     except (ConfigurationError, Problem) as error:
         for line in str(error).splitlines():
             print(f"gatewright: {line}", file=sys.stderr)

@@ -340,7 +340,7 @@ def describe(settings: type[Settings]) -> Iterator[tuple[str, str, str, str]]:
     hints = settings.types()
     for key, attribute in settings.keys().items():
         declared = settings.__settings__[attribute]
-        default = "required" if declared.required else "" if declared.default is None else str(declared.default)
+        default = "required" if declared.required else _written(declared.default)
         yield key, type_name(hints[attribute]), default, declared.sentence
 
 
@@ -357,7 +357,7 @@ def type_name(kind: Any) -> str:
     if origin in (dict, Mapping):
         return f"map of {type_name(arguments[1])}"
     names = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
-    return names.get(kind, getattr(kind, "__name__", str(kind)).lower())
+    return names.get(kind) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", getattr(kind, "__name__", str(kind))).lower()
 
 
 def _read_union(kind: Any, value: Any, path: str) -> Any:
@@ -404,6 +404,15 @@ def _read_scalar(kind: Any, value: Any, path: str) -> Any:
     if isinstance(value, kind):
         return value
     raise TypeError(f"settings cannot read {kind!r}")
+
+
+def _written(default: Any) -> str:
+    """A default as a document has it; empty where it is nothing."""
+    if default is None or default == [] or default == {}:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return ", ".join(map(str, default)) if isinstance(default, list) else str(default)
 
 
 def _default(kind: Any, default: Any) -> Any:
