@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
@@ -83,6 +84,15 @@ class Running:
     def log(self):
         return "".join(self.errors)
 
+    def workers(self):
+        """The process ids of its workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {int(pid) for pid in children if b"gateway.steward" not in Path(f"/proc/{pid}/cmdline").read_bytes()}
+
+    def kill(self):
+        """kill -9 of all its processes at once, as a power cut ends them."""
+        kill_group(self.process)
+
     def stop(self, seconds=30):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -103,6 +113,14 @@ def kill_group(process):
     except ProcessLookupError:
         pass
     process.wait(10)
+
+
+def eventually(condition, seconds=20.0, pause=0.05):
+    """What *condition* gives as soon as that is true; at the end of *seconds*, whatever it gives."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(pause)
+    return found
 
 
 @contextmanager
