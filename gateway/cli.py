@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-#: Set by the scripts of `gatewright completion`: what the shell wants to know.
+#: Set by the scripts of `gatewright completion`: the words that a shell wants completed (`gateway.completion`).
 COMPLETING = "_GATEWRIGHT_COMPLETE"
 #: The verbs that serve: gevent has to patch before anything else is imported.
 SERVING = ("run", "demo")
@@ -55,10 +55,11 @@ def main() -> None:
     """Run the verb that the command line names. Exit codes: 0 done, 1 refused or failed, 2 usage."""
     try:
         if COMPLETING in os.environ:
-            from typer.completion import get_completion_inspect_parameters
+            from gateway.completion import answer
 
-            get_completion_inspect_parameters()  # makes the shells known, which is all we need of it
-        app(prog_name="gatewright", complete_var=COMPLETING)
+            sys.stdout.write(answer(app, os.environ[COMPLETING]))
+        else:
+            app(prog_name="gatewright")
     except (ConfigurationError, Problem) as error:
         for line in str(error).splitlines():
             print(f"gatewright: {line}", file=sys.stderr)

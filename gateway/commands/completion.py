@@ -25,11 +25,11 @@ MARK = "# completion of gatewright"
 BASH = """\
 # bash completion of gatewright
 _gatewright_completion() {
-    mapfile -t COMPREPLY < <(
-        IFS=$'\\n'
-        COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD \\
-            _GATEWRIGHT_COMPLETE=complete_bash "${1/#\\~\\//$HOME/}" 2>/dev/null
-    )
+    local IFS=$'\\n' offer
+    COMPREPLY=()
+    while read -r offer; do
+        COMPREPLY+=("${offer%%$'\\t'*}")
+    done < <(_GATEWRIGHT_COMPLETE="${COMP_WORDS[*]:0:COMP_CWORD+1}" "${1/#\\~\\//$HOME/}" 2>/dev/null)
 }
 complete -o default -F _gatewright_completion gatewright
 """
@@ -37,16 +37,13 @@ complete -o default -F _gatewright_completion gatewright
 ZSH = """\
 #compdef gatewright
 _gatewright() {
-    local -a offered
-    local line tab=$'\\t'
-    for line in "${(@f)$(
-        _GATEWRIGHT_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args \\
-            _TYPER_COMPLETE_ARGS="${(j: :)words[1,CURRENT]}" ${~words[1]} 2>/dev/null
-    )}"; do
-        [[ -n $line ]] && offered+=("${${line%%$tab*}//:/\\\\:}:${line#*$tab}")
+    local -a offers
+    local offer tab=$'\\t'
+    for offer in "${(@f)$(_GATEWRIGHT_COMPLETE="${(F)words[1,CURRENT]}" ${~words[1]} 2>/dev/null)}"; do
+        [[ -n $offer ]] && offers+=("${${offer%%$tab*}//:/\\\\:}:${offer#*$tab}")
     done
-    if (( $#offered )); then
-        _describe gatewright offered
+    if (( $#offers )); then
+        _describe gatewright offers
     else
         _files
     fi
@@ -61,16 +58,16 @@ fi
 FISH = """\
 # fish completion of gatewright
 function __gatewright_completion
-    set -lx _GATEWRIGHT_COMPLETE complete_fish
-    set -lx _TYPER_COMPLETE_FISH_ACTION get-args
-    set -lx _TYPER_COMPLETE_ARGS (commandline -cp | string collect)
     set -l words (commandline -opc)
     set -l program (string replace -r '^~/' "$HOME/" -- $words[1])
-    set -l offered ($program 2>/dev/null)
-    if test (count $offered) -gt 0
-        printf '%s\\n' $offered
+    set -l typed (commandline -ct)
+    set -l before (string join \\n -- $words | string collect)
+    set -lx _GATEWRIGHT_COMPLETE "$before"\\n"$typed"
+    set -l offers ($program 2>/dev/null)
+    if test (count $offers) -gt 0
+        printf '%s\\n' $offers
     else
-        __fish_complete_path (commandline -ct)
+        __fish_complete_path $typed
     end
 end
 complete --command gatewright --no-files --arguments '(__gatewright_completion)'
