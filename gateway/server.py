@@ -28,6 +28,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as BaseArbiter
 from gunicorn.errors import HaltServer
 
+from gateway.certificates import Certificates
 from gateway.child import StewardProcess, run_apart
 from gateway.listening import bind, place_of
 from gateway.options import Endpoint, Options
@@ -243,6 +244,8 @@ def _serve(
         options.run_folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise ConfigurationError("data", f"{str(options.data)!r} cannot be used", str(error.strerror).lower()) from None
+    if options.tls_cert and options.tls_key:
+        Certificates(options.tls_cert, options.tls_key)  # refuses what cannot be used before a worker has to
     # Sockets first: two gateways on the same data, or a port that is taken, end here and have changed nothing.
     control = options.data / "control.sock"
     stewards = {"control": bind(Endpoint("", 0, str(control)), "data", mode=0o600)}

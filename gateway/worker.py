@@ -78,7 +78,11 @@ class Worker(BaseWorker):  # type: ignore[misc]
         """Serve until told to finish, then answer what is under way."""
         gateway = self.wsgi
         heart = gevent.spawn(self._beat)
+        options = self.app.options
         try:
+            certificates = (
+                Certificates(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+            )
             gateway.start()
         except Exception:
             log.exception("the worker could not start")
@@ -87,11 +91,8 @@ class Worker(BaseWorker):  # type: ignore[misc]
                 sys.exit(3)
             gevent.sleep(1.0)
             sys.exit(1)
-        bounds = getattr(gateway, "bounds", None) or Bounds(connections=self.app.options.connections)
+        bounds = getattr(gateway, "bounds", None) or Bounds(connections=options.connections)
         wire = Wire(gateway, bounds)
-        certificates = None
-        if self.app.options.tls_cert and self.app.options.tls_key:
-            certificates = Certificates(self.app.options.tls_cert, self.app.options.tls_key)
         self._publish(gateway, wire)
         acceptors = [Acceptor(listener.sock, wire, certificates) for listener in self.sockets]
         for acceptor in acceptors:

@@ -10,10 +10,15 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.listening import short_name
 from gateway.options import Options
@@ -300,3 +305,33 @@ def test_options_travel_as_json(tmp_path):
     options = Options(data=tmp_path, config=Path("a.yaml"), listen=("[::1]:1",), allow_deploy=True, admin_hosts=("a",))
     assert Options.from_json(options.as_json()) == options
     assert json.loads(options.as_json())["config"] == "a.yaml"
+
+
+def test_the_public_listener_speaks_tls_where_it_has_a_certificate(tmp_path):
+    certificate, key = self_signed(tmp_path)
+    with started(tmp_path / "var", tls_cert=certificate, tls_key=key) as toy:
+        toy.ready()
+        assert toy.url.startswith("https://127.0.0.1:")
+        assert not [link for link in Path(f"/proc/{toy.process.pid}/fd").iterdir() if "eventpoll" in os.readlink(link)]
+        answer = requests.get(toy.url, timeout=10, verify=str(certificate))
+        assert answer.text.endswith(" https")
+    key.write_text("not a key")
+    with started(tmp_path / "var", tls_cert=certificate, tls_key=key) as toy:
+        assert toy.end() == 1
+        assert "cannot be used" in "".join(toy.errors)
+
+
+def self_signed(folder):
+    now = datetime.now(UTC)
+    private = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    built = x509.CertificateBuilder(
+        name, name, private.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+    )
+    signed = built.add_extension(addresses, critical=False).sign(private, hashes.SHA256())
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    pem = serialization.Encoding.PEM
+    certificate.write_bytes(signed.public_bytes(pem))
+    key.write_bytes(private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return certificate, key
