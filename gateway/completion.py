@@ -32,13 +32,12 @@ class Offer(NamedTuple):
 
 def answer(program: typer.Typer, line: str) -> str:
     """What the program prints for *line*, the value of `VARIABLE`."""
-    return "".join(f"{offer}\n" for offer in offers(program, line.split("\n")[1:]))
+    return "".join(f"{offer}\n" for offer in offers(typer.main.get_command(program), line.split("\n")[1:]))
 
 
-def offers(program: typer.Typer, words: Sequence[str]) -> list[Offer]:
-    """What may come in place of the last of *words*, which follow the name of the program; it begins as that one does."""
+def offers(command: Any, words: Sequence[str]) -> list[Offer]:
+    """What may come in place of the last of *words*, which follow the name of the program *command*; it begins as that one does."""
     *before, typed = words or [""]
-    command: Any = typer.main.get_command(program)
     arguments = 0
     pending: Any = None  # the option whose value comes next
     only_arguments = False

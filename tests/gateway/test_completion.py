@@ -18,8 +18,11 @@ from gateway.completion import offers
 ROOT = Path(__file__).parents[2]
 
 
+PROGRAM = typer.main.get_command(app)
+
+
 def words(*typed):
-    return [offer.word for offer in offers(app, typed)]
+    return [offer.word for offer in offers(PROGRAM, typed)]
 
 
 def commands(command, path=()):
@@ -61,7 +64,7 @@ def test_verbs_are_offered_by_how_they_begin():
 
 
 def test_every_command_offers_every_verb_and_option_that_its_help_names():
-    for path, command in commands(typer.main.get_command(app)):
+    for path, command in commands(PROGRAM):
         assert words(*path, "") == list(getattr(command, "commands", {})) or not getattr(command, "commands", {})
         options = {spelling for one in command.params if one.param_type_name == "option" for spelling in one.opts}
         assert set(words(*path, "--")) == options | {"--help"}
@@ -81,7 +84,7 @@ def test_every_command_offers_every_verb_and_option_that_its_help_names():
         (("config", "validate", "--data", "v"), []),
         (("config", "--", "val"), ["validate"]),
         (("no-such-verb", "con"), []),
-        (("",), [path[0] for path, _ in commands(typer.main.get_command(app)) if len(path) == 1]),
+        (("",), [path[0] for path, _ in commands(PROGRAM) if len(path) == 1]),
     ],
 )
 def test_what_is_offered_where(typed, offered):
