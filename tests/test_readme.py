@@ -224,9 +224,8 @@ class Tour:
         deploys = re.search(r"service (rollback|unpin|deploy)| services/\S*$", entry.command) is not None
         before = self.deployment() if deploys else None
         printed = clean(terminal.run(entry.command))
-        assert re.fullmatch(pattern(entry.shown), printed), (
-            f"$ {entry.command}\n{printed}--- but shown is\n{entry.shown}"
-        )
+        if not re.fullmatch(pattern(entry.shown), printed):
+            pytest.fail(f"$ {entry.command}\n{printed}--- but shown is\n{entry.shown}", pytrace=False)
         if deploys and "pytest" not in entry.command:
             self.wait_until_followed(before)
         elif re.search(r"config (apply|rollback)", entry.command):
