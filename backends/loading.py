@@ -27,11 +27,15 @@ from types import ModuleType
 from typing import Any
 
 from backends.catalogue import describe, services_in
+from backends.deadlines import Deadline
+from backends.patience import within
 from backends.service import Service
 from specs.contract import Contract
 from specs.problems import ConfigurationError, ConfigurationErrors
 
 PACKAGE = "gatewright_services"
+#: The longest that one file may take to be imported while it is checked, in seconds.
+PATIENCE = 15.0
 _numbers = count(1)
 
 
@@ -100,8 +104,11 @@ def load(files: Mapping[str, bytes], set_name: str, version: int) -> Loaded:
     return loaded
 
 
-def contracts_of(files: Mapping[str, bytes], set_name: str) -> list[Contract]:
-    """The contract of every service that *files* define, found by loading them. Raises DeploymentErrors."""
+def contracts_of(files: Mapping[str, bytes], set_name: str, *, patience: float = PATIENCE) -> list[Contract]:
+    """The contract of every service that *files* define, found by loading them, each in *patience* seconds at most.
+
+    Raises DeploymentErrors.
+    """
     errors: list[DeploymentError] = []
     loaded = Loaded(_Importer(files, set_name, 0), set_name, 0)
     found: dict[str, tuple[str, Contract]] = {}
@@ -114,7 +121,8 @@ def contracts_of(files: Mapping[str, bytes], set_name: str) -> list[Contract]:
                 path.write_bytes(content)
         for file in service_files(files):
             try:
-                module = loaded.module(file)
+                with within(patience):
+                    module = loaded.module(file)
             except DeploymentError as error:
                 errors.append(error)
                 continue
@@ -239,6 +247,8 @@ class _Importer:
     def explain(self, error: BaseException, file: str) -> DeploymentError:
         """The error that names the file, the line and the reason."""
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if isinstance(error, Deadline):
+            reason = "importing it takes too long: does it work, or wait, outside of its services?"
         if isinstance(error, SyntaxError):
             place = self._file_of(error.filename or "") or file
             return DeploymentError.at(place, error.lineno, f"{type(error).__name__}: {error.msg}")

@@ -1,8 +1,12 @@
 """How files become modules: private, together, and with lines in tracebacks."""
 
 import gc
+import os
+import signal
+import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +125,50 @@ def test_a_broken_helper_is_reported_once_and_by_its_own_name():
 
 def test_a_file_that_exits_is_an_error_like_any_other():
     assert errors_of({"a.py": b"import sys\nsys.exit(3)"}) == [("a.py", 2, "SystemExit: 3")]
+
+
+ENDLESS = {
+    "looping.py": b"x = 1\nwhile True:\n    try:\n        x += 1\n    except Exception:\n        pass\n",
+    "waiting.py": b"import time\n\ntime.sleep(600)\n",
+    "by_helper.py": b"import lib.endless\n",
+    "lib/endless.py": b"\n\nwhile True: pass\n",
+    "fine.py": b"from gatewright import Service\nclass Fine(Service):\n    def handle(self): pass\n",
+}
+TOO_LONG = [
+    ("lib/endless.py", [3]),
+    ("looping.py", [2, 3, 4, 5, 6]),
+    ("waiting.py", [3]),
+]
+
+
+def check_endless():
+    """What is said of modules that never end: the file, the line where it was, the reason."""
+    with pytest.raises(DeploymentErrors) as caught:
+        contracts_of(ENDLESS, "services", patience=0.3)
+    found = sorted((error.file, error.line, error.message) for error in caught.value.errors)
+    assert [file for file, _, _ in found] == [file for file, _ in TOO_LONG]
+    assert all(line in lines for (_, line, _), (_, lines) in zip(found, TOO_LONG, strict=True))
+    assert all("takes too long" in message for _, _, message in found)
+
+
+def test_a_module_that_never_ends_is_refused_and_the_others_are_checked():
+    before = signal.getsignal(signal.SIGALRM)
+    check_endless()
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_module_that_never_ends_is_refused_under_gevent_too():
+    words = "from gevent import monkey; monkey.patch_all(); from test_loading import check_endless; check_endless()"
+    path = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[2]))
+    done = subprocess.run(
+        [sys.executable, "-c", words],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_contract_that_cannot_be_is_reported_at_its_class():
