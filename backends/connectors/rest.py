@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from backends import connectors, http
 from backends.breaker import Breaker
 from backends.connectors import setting
+from specs.names import SecurityName
 from specs.problems import BackendError, BackendUnavailable, ConfigurationError
 from specs.settings import Seconds, Secret, Size
 from specs.strict_json import dumps
@@ -94,8 +95,8 @@ class Connector(connectors.Base):
         password: Secret | None = setting("the password of that user", default=None)
         api_key: Secret | None = setting("a key to send with each call", default=None)
         header: str = setting("the header that carries the key", default="X-API-Key")
-        security: str | None = setting(
-            "not to be used yet: security definitions keep hashes, which cannot be sent", default=None
+        security: SecurityName | None = setting(
+            "security definition whose username and password, or key, are sent with each call", default=None
         )
         headers: dict[str, str] = setting("headers to send with each call", default={})
         data_format: Literal["json", "xml", "form", "plain"] = setting(
@@ -115,11 +116,9 @@ class Connector(connectors.Base):
 
         def check(self, path: str) -> None:
             """The address must be one, and credentials must be whole and outside of it."""
-            if self.security is not None:
+            if self.security is not None and (self.username is not None or self.api_key is not None):
                 raise ConfigurationError(
-                    f"{path}.security",
-                    "a security definition keeps its password as a hash, which cannot be sent",
-                    "write username and password, or api_key and header, here",
+                    f"{path}.security", "credentials come from a definition or stand here", "leave one of them out"
                 )
             if (self.username is None) != (self.password is None):
                 raise ConfigurationError(path, "username and password go together", "write both, or neither")

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.configuration.document import Document, Key, Warned, check
 from gateway.configuration.kinds import place, read_object, settings_class
+from gateway.configuration.lending import lend
 from gateway.configuration.sealing import Bound, Sealer, stored_keys
 from security.references import References
 from specs.problems import ConfigurationError, ConfigurationErrors
@@ -54,6 +55,7 @@ def prepare(
             errors.extend(found.errors)
         except ConfigurationError as error:
             errors.append(error)
+    errors += lend(bound, settings, stored, sealer)
     if errors:
         raise ConfigurationErrors(errors)
     warnings += check(settings, services)

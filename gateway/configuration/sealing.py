@@ -13,6 +13,7 @@ whether a text is the same as the stored one. What a reference gave is never loo
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ FORMS = {"plain": "$box", "secret": "$box", "password": "$hash", "key": "$key"}
 PURPOSE = "configuration"
 MARK_LENGTH = 12
 SHORT_KEY = 16
+LENT = "$credentials"
+"""Where a connection holds the credentials that a security definition lent it (`lending`)."""
 _LONGEST = {"$hash": MAX_BYTES, "$key": MAX_API_KEY}
 _STORED = re.compile(r"\$\{stored(?::([0-9a-f]+))?\}")
 _URL_WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s@:]*:[^/\s@]+@")
@@ -49,6 +52,7 @@ class Leaf:
     text: str
     reference: str | None
     stored: Mapping[str, Any] | None = None
+    clear: bool = True  #: whether the text is what people wrote, and not the hash that was stored for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Sealer:
             form = FORMS[word]
             if (asked := _STORED.fullmatch(text)) is not None:
                 found = _asked_for(asked[1], form, path, root, kept)
-                leaves[path] = Leaf(form, self._open(kind, found, path, root), found["$ref"], found)
+                leaves[path] = Leaf(form, self._open(kind, found, path, root), found["$ref"], found, form == "$box")
                 return leaves[path].text
             reference = text if is_reference(text) else None
             if word == "plain" and reference is None and not _URL_WITH_PASSWORD.search(text):
@@ -103,7 +107,7 @@ class Sealer:
                     # WHY: a dump applies anywhere, and by the admin API, which may not name the variables of the shell.
                     if at == path and leaf["$ref"] == text and form in leaf:
                         warnings.append(Warned(path, f"the stored value stays: {error.message}"))
-                        leaves[path] = Leaf(form, self._open(kind, leaf, path, root), text, leaf)
+                        leaves[path] = Leaf(form, self._open(kind, leaf, path, root), text, leaf, form == "$box")
                         return leaves[path].text
                 raise
             if form in _LONGEST and len(unicodedata.normalize("NFC", resolved).encode()) > _LONGEST[form]:
@@ -116,6 +120,27 @@ class Sealer:
 
         values = map_leaves(settings, body, visit, root)
         return Bound(body, values, leaves)
+
+    def attach(self, root: str, bound: Bound, text: str | None, stored: Mapping[str, Any] | None) -> Bound:
+        """The connection *bound* with the credentials *text* lent to it; None lets it keep what is *stored* for it.
+
+        Raises ConfigurationError where that is nothing.
+        """
+        path = f"{root}.{LENT}"
+        kept = list(_stored_leaves(stored, root)) if stored is not None else []
+        if text is None:
+            borrowed_before = stored is not None and stored.get("security") == bound.body["security"]
+            found = next((leaf for at, leaf in kept if at == path and borrowed_before), None)
+            if found is None:
+                raise ConfigurationError(
+                    "security",
+                    f"only a hash is stored for '{bound.body['security']}', and a hash cannot be sent",
+                    "give its password or key in the same document",
+                )
+            leaf = Leaf("$box", self._open("connections", found, path, root), None, found)
+        else:
+            leaf = Leaf("$box", text, None, self._same("connections", text, "$box", path, root, kept))
+        return Bound({**bound.body, LENT: ""}, bound.values, {**bound.leaves, path: leaf})
 
     def seal(self, kind: str, bound: Bound, root: str, *, preview: bool = False) -> dict[str, Any]:
         """The object as it is stored. A *preview* costs no hashing and can be compared, but not stored."""
@@ -150,7 +175,11 @@ class Sealer:
                 return [restore(held, f"{path}[{i}]") for i, held in enumerate(value)]
             return value
 
-        return restore(stored, root)  # type: ignore[no-any-return]
+        opened: dict[str, Any] = restore(stored, root)
+        if LENT in opened:
+            opened.update(json.loads(opened.pop(LENT)))
+            del opened["security"]
+        return opened
 
     def has_ring(self, kind: str) -> bool:
         """Whether this process may know the secrets of a kind: an edge has no keys for connections."""
@@ -219,7 +248,7 @@ def shown(stored: Any, path: str = "") -> Any:
             if stored["$ref"] is not None:
                 return stored["$ref"]
             return f"${{stored:{_mark(stored)}}}" if _INDEX.search(path) else "${stored}"
-        return {key: shown(held, f"{path}.{key}") for key, held in stored.items()}
+        return {key: shown(held, f"{path}.{key}") for key, held in stored.items() if key != LENT}
     if isinstance(stored, list):
         return [shown(held, f"{path}[{i}]") for i, held in enumerate(stored)]
     return stored

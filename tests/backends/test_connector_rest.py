@@ -179,7 +179,7 @@ def test_a_file_of_tls_that_is_not_there_is_named_when_the_connection_is_used():
         ({"url": "http://user:secret@host/"}, "connections.erp.url"),
         ({"url": "http://{host}/"}, "connections.erp.url"),
         ({"url": "http://host/", "username": "a"}, "connections.erp"),
-        ({"url": "http://host/", "security": "partners"}, "connections.erp.security"),
+        ({"url": "http://host/", "security": "partners", "api_key": "k"}, "connections.erp.security"),
         ({"url": "http://host/", "pool_size": 0}, "connections.erp.pool_size"),
         ({"url": "http://host/", "key": "k.pem"}, "connections.erp.key"),
     ],

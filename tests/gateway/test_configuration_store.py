@@ -488,3 +488,43 @@ def test_thousands_of_objects_are_polled_for_nothing(sqlite_place):
     place.apply({"channels": {**many, "c7": channel("/other")}})
     assert store.refresh(loaded).find("channels", "c7").settings.path == "/other"
     assert len(pauses) == 40
+
+
+BORROWING = """
+security:
+  partners: {type: basic, username: api, password: "hunter2-hunter2"}
+  device: {type: apikey, key: "device-key-0123456789", header: X-Device}
+  people: {type: basic, groups: ["*"]}
+connections:
+  erp: {type: rest, url: "http://127.0.0.1:9", security: partners}
+  hut: {type: rest, url: "http://127.0.0.1:9", security: device}
+"""
+
+
+def test_a_connection_sends_what_the_definition_that_it_names_asks_for(place):
+    place.apply(BORROWING)
+    held = place.store.load().of("connections")
+    erp, hut = held["erp"].settings, held["hut"].settings
+    assert (erp.username, erp.password.reveal(), erp.security) == ("api", "hunter2-hunter2", None)
+    assert (hut.api_key.reveal(), hut.header) == ("device-key-0123456789", "X-Device")
+    assert "hunter2" not in place.raw()
+    assert "hunter2" not in place.store.dump()
+
+
+def test_borrowed_credentials_change_with_their_definition_and_are_no_change_by_themselves(place):
+    place.apply(BORROWING)
+    assert place.changes(BORROWING) == []
+    assert place.changes(place.store.dump()) == []
+    place.apply(BORROWING.replace("hunter2", "hunter3"))
+    assert place.store.load().of("connections")["erp"].settings.password.reveal() == "hunter3-hunter3"
+
+
+def test_what_a_definition_cannot_lend_is_refused_with_the_remedy(place):
+    with pytest.raises(ConfigurationError, match=r"connections\.erp\.security: 'people' has no credentials"):
+        place.apply(BORROWING.replace("security: partners", "security: people"))
+    place.apply(BORROWING.replace(", security: partners", ""))
+    stored = place.store.dump().replace("type: rest", "type: rest", 1)
+    document = load(stored)
+    document["connections"]["erp"]["security"] = "partners"
+    with pytest.raises(ConfigurationError, match="only a hash is stored for 'partners'"):
+        place.apply(document)
