@@ -38,6 +38,8 @@ def migrate(database: Database) -> bool:
     """
     if schema_version(database) == HEAD:
         return False
+    from gateway.migrations.tables import declared
+
     with database.locked("migrations"):
         version = schema_version(database)
         if version == HEAD:
@@ -48,6 +50,8 @@ def migrate(database: Database) -> bool:
                 f"its schema is {version}, and this program knows {HEAD} at the latest",
                 "use the program that migrated it, or a newer one",
             )
+        # WHY: here and not in the writer's thread: what the modules of tables import may itself need gevent's hub.
+        declared()
         database.write(_upgrade)
     return True
 
