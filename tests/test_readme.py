@@ -173,7 +173,6 @@ class Tour:
             "GATEWRIGHT_LISTEN": self.address,
             "GATEWRIGHT_ADMIN": self.admin,
             "PYTHONUNBUFFERED": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
             # Where it prints to a terminal, curl shows no meter.
             "CURL_HOME": str(folder),
         }
@@ -279,7 +278,7 @@ def programs(folder, demo_data):
 def tour(tmp_path_factory):
     for program in ("curl", "make"):
         if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+            pytest.skip(f"server missing: {program} (apt-get install {program})")
     tour = Tour(tmp_path_factory.mktemp("readme"))
     try:
         for block in blocks():
@@ -357,7 +356,8 @@ def test_a_layers_readme_names_all_of_its_files(folder):
     text = (ROOT / folder / "README.md").read_text()
     files = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
     folders = {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")}
-    assert {name for name in files | folders if name not in text} == set()
+    unnamed = {name for name in files | folders if name not in text}
+    assert unnamed == set(), f"name them where {folder}/README.md lists its rooms"
 
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
