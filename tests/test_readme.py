@@ -172,6 +172,7 @@ class Tour:
             "PATH": f"{programs(folder / 'bin', folder / 'demo')}:{os.environ['PATH']}",
             "GATEWRIGHT_LISTEN": self.address,
             "GATEWRIGHT_ADMIN": self.admin,
+            "GATEWRIGHT_WORKERS": "2",
             "PYTHONUNBUFFERED": "1",
             # Where it prints to a terminal, curl shows no meter.
             "CURL_HOME": str(folder),
