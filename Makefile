@@ -48,8 +48,8 @@ format: $(DEVELOPED) ## put the sources into the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(DEVELOPED) ## measure, beside peers where they are installed, and print one table
-	$(BIN)/python -m tests.bench
+bench: $(DEVELOPED) ## measure, beside peers where they can be installed, and print tables (BENCH_ARGS=--quick)
+	$(BIN)/python tests/bench/run.py $(BENCH_ARGS)
 
 soak: $(DEVELOPED) ## minutes of load and of killed processes
 	$(BIN)/pytest -m soak -s tests
