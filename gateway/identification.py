@@ -24,7 +24,7 @@ class Security:
 
     def __init__(self, alternatives: Sequence[Sequence[Authenticator]], failed: Callable[[Exchange], None]) -> None:
         self.alternatives = [tuple(alternative) for alternative in alternatives]
-        self._failed = failed
+        self.failed = failed
         definitions = {a.name: a for alternative in self.alternatives for a in alternative}
         self.definitions = tuple(definitions.values())
         # One challenge per definition, each once: two that say the same would tell a client nothing more.
@@ -41,13 +41,26 @@ class Security:
             if identity is not None:
                 return identity
         else:
-            results = self._try_each(exchange)
+            results, unspent = self._try_each(exchange)
             for alternative in self.alternatives:
                 if all(results.get(definition.name) for definition in alternative):
                     first = results[alternative[0].name]
                     return first if first is not None else ANONYMOUS
+            self._settle(exchange, results, unspent)
         detail = "send the credentials that WWW-Authenticate asks for"
         raise Problem.of("unauthenticated", detail, headers=self._challenges)
+
+    def recognise(self, exchange: Exchange) -> Mapping[str, Identity]:
+        """Who the caller is, by each definition that knows them; empty for one who sent no credentials.
+
+        Raises Problem 401 where credentials came and none of them was right.
+        """
+        results, unspent = self._try_each(exchange)
+        known = {name: identity for name, identity in results.items() if identity}
+        if not known and len(results) < len(self.definitions):
+            self._settle(exchange, results, unspent)
+            raise Problem.of("unauthenticated", "these credentials are not known here", headers=self._challenges)
+        return known
 
     def _single(self, exchange: Exchange, definition: Authenticator) -> Identity | None:
         try:
@@ -56,28 +69,34 @@ class Security:
             # SECURITY: A26. An unknown user costs the same as a wrong password of a known one.
             if not rejected.spent:
                 definition.spend(exchange)
-            self._failed(exchange)
+            self.failed(exchange)
             return None
 
-    def _try_each(self, exchange: Exchange) -> dict[str, Identity | None]:
-        """What each definition says. Stops at nothing: which one refused is not to be told from the time it took."""
+    def _try_each(self, exchange: Exchange) -> tuple[dict[str, Identity | None], list[Authenticator]]:
+        """What each definition says, but those that were given wrong credentials; and of these, who spent nothing on them.
+
+        Stops at nothing: which one refused is not to be told from the time it took.
+        """
         results: dict[str, Identity | None] = {}
-        unspent: Authenticator | None = None
-        spent = False
-        rejected_any = False
+        unspent = []
         for definition in self.definitions:
             try:
                 results[definition.name] = definition.identify(exchange)
-                spent = spent or results[definition.name] is not None
             except Rejected as rejected:
-                rejected_any = True
-                spent = spent or rejected.spent
-                unspent = unspent if rejected.spent else definition
-        if rejected_any and not any(results.values()):
-            if unspent is not None and not spent:
-                unspent.spend(exchange)
-            self._failed(exchange)
-        return results
+                if not rejected.spent:
+                    unspent.append(definition)
+        return results, unspent
+
+    def _settle(
+        self, exchange: Exchange, results: Mapping[str, Identity | None], unspent: Sequence[Authenticator]
+    ) -> None:
+        """The request is refused: if credentials were wrong it counts as failed, and has cost what any such request costs."""
+        if len(results) < len(self.definitions):
+            # SECURITY: A26. One comparison for each definition that was given credentials: which of them know the caller, or
+            # whether a second factor was right, is not to be told from the time it took.
+            for definition in unspent:
+                definition.spend(exchange)
+            self.failed(exchange)
 
 
 class Consumers:
