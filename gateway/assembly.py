@@ -31,6 +31,7 @@ from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.quotas import Limits, open_store
 from gateway.reload import Reloader
+from gateway.replay import Nonces
 from gateway.runtime import Runtime
 from gateway.snapshot import Compiler, Snapshot
 from security.addresses import client_address
@@ -67,7 +68,13 @@ class Gateway:
         self.runtime = Runtime(database, Keyring.open(key_file(options.data, options.keys)))
         self._limit_store = open_store(options.data)
         verifier = Verifier(self.runtime.hasher, self.runtime.hashing, CredentialCache())
-        compiler = Compiler(verifier, Limits(self._limit_store), lambda: gevent.sleep(0))
+        compiler = Compiler(
+            verifier,
+            Limits(self._limit_store),
+            lambda: gevent.sleep(0),
+            first_use=Nonces(self._limit_store).first_use,
+            listener=options.reached_at,
+        )
         self.reloader = Reloader(self.runtime, compiler, self._took_up)
         self.pipeline = Pipeline(lambda: self.reloader.snapshot, self._record)
         self.handle = self.pipeline.handle

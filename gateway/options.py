@@ -12,6 +12,7 @@ True
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -91,6 +92,15 @@ class Options:
     def worker_count(self) -> int:
         """How many workers to run."""
         return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def reached_at(self) -> str:
+        """The URL of the first public listener, as far as this machine knows it; for callers elsewhere set `public_url`."""
+        scheme = "https" if self.tls_cert else "http"
+        places = [Endpoint.parse(place) for place in self.listen]
+        place = next((place for place in places if not place.path), Endpoint("localhost", 80))
+        host = socket.gethostname() if place.host in ("0.0.0.0", "::") else place.host  # noqa: S104
+        return f"{scheme}://{Endpoint(host, place.port)}"
 
     def check(self) -> None:
         """Raise ConfigurationError for what cannot be served, before anything starts."""

@@ -3,6 +3,7 @@
     accept      the wire: one canonical request, or 400                      gateway/wire.py
     route       which channel? 404, 405, preflight                           below
     admit       is this address allowed, and not too fast? 403, 429          below
+    open        where operation or credentials are in the body; 4xx          the channel's `open`
     identify    who is calling? 401                                          gateway/identification.py
     authorise   may they? 403                                                below
     limit       one debit from every quota, or from none; 429                gateway/quotas.py
@@ -137,6 +138,11 @@ def allow_header(methods: object) -> str:
 def admit(exchange: Exchange) -> None:
     """Is the caller's address allowed here, and not too fast? Nothing secret has been looked at yet."""
     exchange.channel.admission.admit(exchange)
+
+
+def open_message(exchange: Exchange) -> None:
+    """Read the capped body of a channel whose operation or credentials are in it; no value is bound yet."""
+    exchange.channel.open(exchange)
 
 
 def identify(exchange: Exchange) -> None:

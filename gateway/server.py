@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from gevent import monkey
@@ -255,6 +256,12 @@ def _serve(
     scheme = "https" if options.tls_cert else "http"
     places = [Endpoint.parse(place) for place in options.listen]
     listeners = [Listener(bind(place, "listen"), place, scheme) for place in places]
+    # Workers write into documents where they are reached: there port 0 has become a real one.
+    real = (
+        place if place.path else place._replace(port=place_of(one.sock).port)
+        for one, place in zip(listeners, places, strict=True)
+    )
+    options = replace(options, listen=tuple(str(place) for place in real))
     if prepare is not None and run_apart(prepare, options, native.give_back):
         return 1
     app = Application(options, factory, native)

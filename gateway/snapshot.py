@@ -17,8 +17,19 @@ from gateway.channels.rest import Runtime
 from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS
 from gateway.identification import Consumers, Security
 from gateway.permission import Admission, Authority
-from gateway.pipeline import admit, answer_options, authorise, execute, identify, limit, serialise, validate
+from gateway.pipeline import (
+    admit,
+    answer_options,
+    authorise,
+    execute,
+    identify,
+    limit,
+    open_message,
+    serialise,
+    validate,
+)
 from gateway.quotas import Limits
+from gateway.replay import FirstUse
 from gateway.routes import Routes
 from security.addresses import AddressList
 from security.credentials import ApiKeys
@@ -55,12 +66,26 @@ class Snapshot:
 
 
 class Compiler:
-    """Compiles snapshots. *verifier* and *limits* live as long as the process; *pause* lets others go on."""
+    """Compiles snapshots. *verifier* and *limits* live as long as the process; *pause* lets others go on.
 
-    def __init__(self, verifier: Verifying, limits: Limits, pause: Callable[[], None]) -> None:
+    *first_use* tells replayed credentials (`gateway.replay`); *listener* is where the gateway is reached if no public URL is
+    configured.
+    """
+
+    def __init__(
+        self,
+        verifier: Verifying,
+        limits: Limits,
+        pause: Callable[[], None],
+        *,
+        first_use: FirstUse,
+        listener: str,
+    ) -> None:
         self._verifier = verifier
         self._limits = limits
         self._pause = pause
+        self._first_use = first_use
+        self._listener = listener
         self._formats: dict[str, Format] = {}
         self._channels: dict[str, tuple[Any, Channel]] = {}
         self._parts: dict[Any, Any] = {}
@@ -86,9 +111,8 @@ class Compiler:
             try:
                 key, channel = self._channel(configuration, definition, catalogue, shared)
                 for found in channel.routes():
-                    routes.add(
-                        found.template, found.methods, channel, name=name, hosts=found.hosts, prefix=found.prefix
-                    )
+                    target = found.answers or channel
+                    routes.add(found.template, found.methods, target, name=name, hosts=found.hosts, prefix=found.prefix)
                 channels[name] = (key, channel)
             except ConfigurationError as error:
                 faults.append(str(error))
@@ -140,25 +164,35 @@ class Compiler:
         self, configuration: Configuration, definition: Definition, catalogue: Catalogue, shared: Shared
     ) -> tuple[Any, Channel]:
         settings = definition.settings
-        service = getattr(settings, "service", None)
-        deployed = catalogue.find(service) if service else None
-        tuning = configuration.find("services", service) if service else None
+        services = getattr(settings, "services", None) or (settings.service,)
+        deployed = {service: catalogue.find(service) for service in services}
+        tunings = {service: configuration.find("services", service) for service in services}
         named = {name for alternative in settings.security for name in alternative}
         definitions = [configuration.find("security", name) for name in sorted(named)]
         key = (
             definition.digest,
             shared.digest,
-            tuning.digest if tuning else "",
+            tuple(d.digest if d else "" for d in tunings.values()),
             tuple(d.digest if d else "" for d in definitions),
-            id(deployed.compiled) if deployed else 0,
+            tuple(id(d.compiled) if d else 0 for d in deployed.values()),
         )
         before = self._channels.get(definition.name)
         if before is not None and before[0] == key:
             return before
         path = f"channels.{definition.name}"
         kind = CHANNELS.get(definition.type, path)
-        channel: Channel = kind(definition.name, settings, self._runtime(configuration, settings, deployed, tuning))
-        self._equip(channel, settings, shared, tuning, path)
+        runtimes = {
+            service: self._runtime(configuration, settings, deployed[service], tunings[service]) for service in services
+        }
+        public_url = configuration.gateway.public_url or self._listener
+        channel: Channel = kind.build(definition.name, settings, runtimes, public_url.rstrip("/"))
+        # Of several services only what the channel, its callers and the gateway have in common is limited here.
+        tuning = tunings[services[0]] if len(services) == 1 else None
+        self._equip(channel, settings, settings.security, shared, tuning, path)
+        for found in channel.routes():
+            if found.answers is not None:
+                requirements = settings.security if found.secured else ()
+                self._equip(found.answers, settings, requirements, shared, None, path)
         return key, channel
 
     def _runtime(
@@ -170,7 +204,7 @@ class Compiler:
         enabled = tuned is None or tuned.enabled
         return Runtime(
             contract=deployed.compiled if deployed is not None and enabled else None,
-            formats=[self._format(word) for word in settings.format],
+            formats=[self._format(word) for word in getattr(settings, "format", ())],
             max_body=settings.max_body if settings.max_body is not None else gateway.max_body,
             deadline=float(
                 settings.deadline
@@ -182,7 +216,9 @@ class Compiler:
             error_details=tuned.error_details if tuned is not None else "full",
         )
 
-    def _equip(self, channel: Channel, settings: Any, shared: Shared, tuning: Definition | None, path: str) -> None:
+    def _equip(
+        self, channel: Channel, settings: Any, requirements: Any, shared: Shared, tuning: Definition | None, path: str
+    ) -> None:
         """Give *channel* the steps that it needs, and what they work with."""
         configuration = shared.configuration
         admission = Admission(
@@ -190,13 +226,17 @@ class Compiler:
             [*shared.allowed, *([addresses(settings.allow)] if settings.allow else [])],
             self._limits.admission(configuration),
         )
-        security = self._security(settings.security, shared, path)
-        authority = Authority(frozenset(settings.groups), shared.addresses)
+        security = self._security(requirements, shared, path)
+        # Whoever need not prove who they are cannot be in a group either.
+        groups = frozenset(settings.groups) if requirements or not settings.security else frozenset()
+        authority = Authority(groups, shared.addresses)
         quotas = self._limits.quotas(configuration, channel.name, settings, tuning)
         steps: list[Step] = []
         if admission:
             channel.admission = admission
             steps.append(admit)
+        if channel.opens:
+            steps.append(open_message)
         if security is not None:
             channel.security = security
             steps.append(identify)
@@ -223,7 +263,7 @@ class Compiler:
             raise ConfigurationError(f"{path}.security", f"there is no security definition called '{name}'")
 
         def make() -> Authenticator:
-            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest)
+            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest, self._first_use)
             kind = AUTHENTICATORS.get(definition.type, f"security.{name}")
             return kind(name, definition.settings, tools)  # type: ignore[no-any-return]
 

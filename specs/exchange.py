@@ -89,10 +89,10 @@ class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
     __slots__ = (
-        "address", "body", "body_length", "channel", "cid", "content_type", "files", "form", "format",
-        "headers", "host", "identity", "input", "limit_headers", "method", "notes", "outcome", "params", "path", "payload",
-        "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers", "response_status",
-        "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
+        "address", "body", "body_length", "channel", "cid", "content_type", "files", "form", "format", "headers",
+        "host", "identity", "input", "limit_headers", "method", "notes", "opened", "outcome", "params", "path",
+        "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
+        "response_status", "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
     )  # fmt: skip
 
     # accept: what came over the wire, in one canonical form
@@ -115,6 +115,8 @@ class Exchange:
     snapshot: Any  #: the compiled revision that this exchange reads from beginning to end
     channel: Any  #: the gateway.channels.Channel, or None where the path led nowhere
     params: Mapping[str, str]
+    # open
+    opened: Any  #: what a channel found in the body before anybody was identified: the operation, and credentials
     # identify
     identity: Identity
     # limit
@@ -175,6 +177,7 @@ class Exchange:
         self.snapshot = None
         self.channel = None
         self.params = {}
+        self.opened = None
         self.identity = ANONYMOUS
         self.limit_headers = []
         self.body = b""

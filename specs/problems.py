@@ -50,6 +50,10 @@ CODES: dict[str, tuple[int, str]] = {
     "body-too-large": (413, "Body too large"),
     "unsupported-media-type": (415, "Unsupported media type"),
     "not-acceptable": (406, "Not acceptable"),
+    "soap-version-mismatch": (400, "SOAP version not supported"),
+    "soap-must-understand": (400, "SOAP header not understood"),
+    "soap-action-mismatch": (400, "SOAP action and body disagree"),
+    "no-such-operation": (400, "No such operation"),
     # execute
     "service-not-deployed": (503, "Service not deployed"),
     "service-suspended": (503, "Service suspended"),

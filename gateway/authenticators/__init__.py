@@ -5,6 +5,7 @@ This page says what to write: `identify`, `challenge`, and `spend` where compari
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -48,6 +49,9 @@ class Tools(NamedTuple):
     verifier: Verifying
     directory: Directory
     digest: Callable[[str], str]  #: the digest under which API keys are stored
+    #: whether a credential (its definition and itself) is used for the first time in so many seconds, anywhere on this machine
+    first_use: Callable[[str, bytes, float], bool]
+    now: Callable[[], float] = time.time  #: seconds since 1970
 
 
 class Rejected(Exception):
@@ -70,6 +74,8 @@ class Authenticator:
     """
 
     word: ClassVar[str] = ""
+    #: The SOAP headers (namespace, name) that it reads, so that callers may insist on their being understood.
+    soap_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     class Settings(settings.Settings):
         """What every security definition can be told."""

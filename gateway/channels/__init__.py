@@ -5,8 +5,8 @@ A channel object is one channel of one snapshot, with everything computed that c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
 from specs import settings
@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
 
 class Route(NamedTuple):
-    """Where a channel is found. *prefix* takes every path below the template too."""
+    """Where a channel is found. *prefix* takes every path below the template too.
+
+    *answers* is another channel object that answers there in this one's name, with steps of its own; *secured* says whether
+    its callers have to prove who they are, as those of the channel itself do.
+    """
 
     template: str
     methods: tuple[str, ...]
     hosts: tuple[str, ...] = ()
     prefix: bool = False
+    answers: Channel | None = None
+    secured: bool = True
 
 
 class Channel:
@@ -39,6 +45,8 @@ class Channel:
     """
 
     word = ""
+    #: Whether the pipeline calls `open`, before the caller is identified.
+    opens = False
 
     class Settings(settings.Settings):
         """What every channel over HTTP can be told."""
@@ -74,6 +82,9 @@ class Channel:
         """Where the channel is found."""
         raise NotImplementedError
 
+    def open(self, exchange: Exchange) -> None:
+        """Open: read the body as far as the operation and the credentials in it, where `opens` is true. Raises Problem."""
+
     def read(self, exchange: Exchange) -> None:
         """Validate: fill body, payload and input. Raises Problem."""
         raise NotImplementedError
@@ -88,6 +99,11 @@ class Channel:
 
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         """Fill the response with *problem*, in the channel's format."""
+        raise NotImplementedError
+
+    @classmethod
+    def build(cls, name: str, settings: Any, runtimes: Mapping[str, Any], public_url: str) -> Self:
+        """The channel of a snapshot. *runtimes* are what it knows of its services, by name; *public_url* is where callers come."""
         raise NotImplementedError
 
     def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from gateway import channels
 from gateway.channels import Route
@@ -67,6 +67,10 @@ class Channel(channels.Channel):
         self._body_wins = settings.params_priority == "body"
         self._cors = Cors(settings.cors, self._methods()) if settings.cors is not None else None
 
+    @classmethod
+    def build(cls, name: str, settings: Any, runtimes: Mapping[str, Runtime], public_url: str) -> Self:
+        return cls(name, settings, runtimes[settings.service])
+
     def routes(self) -> Iterator[Route]:
         yield Route(self.settings.path, self._methods(), tuple(self.settings.host))
 
@@ -80,8 +84,7 @@ class Channel(channels.Channel):
     def read(self, exchange: Exchange) -> None:
         contract = self._contract
         if contract is None:
-            detail = f"the service '{self.settings.service}' is not deployed"
-            raise Problem.of("service-not-deployed", detail, headers=[("Retry-After", "5")])
+            raise not_deployed(self.settings.service)
         exchange.format = self._only or self._choose(exchange)
         query = parse_query(exchange.query_string) if exchange.query_string else NO_QUERY
         exchange.query = query
@@ -98,17 +101,7 @@ class Channel(channels.Channel):
                 pointer=parsed.pointer,
             )
         except Problem as problem:
-            raise self._told(problem) from None
-
-    def _told(self, problem: Problem) -> Problem:
-        """*problem* with as much detail as the service's settings allow."""
-        details = self._runtime.error_details
-        if details == "full":
-            return problem
-        if details == "none":
-            return without_details(problem)
-        faults = [Fault(fault.pointer, fault.code, "") for fault in problem.errors]
-        return Problem(problem.status, problem.code, title=problem.title, errors=faults, headers=problem.headers)
+            raise told(problem, self._runtime.error_details) from None
 
     def _choose(self, exchange: Exchange) -> Format:
         accept = exchange.headers.get("accept", "")
@@ -221,6 +214,23 @@ class Channel(channels.Channel):
 
     def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:
         return self._cors.preflight(exchange.headers) if self._cors is not None else []
+
+
+def told(problem: Problem, details: str) -> Problem:
+    """*problem* with as much detail as a service's ``error_details`` allow."""
+    if details == "full":
+        return problem
+    if details == "none":
+        return without_details(problem)
+    faults = [Fault(fault.pointer, fault.code, "") for fault in problem.errors]
+    return Problem(problem.status, problem.code, title=problem.title, errors=faults, headers=problem.headers)
+
+
+def not_deployed(service: str) -> Problem:
+    """What callers of a service that is not there are told."""
+    return Problem.of(
+        "service-not-deployed", f"the service '{service}' is not deployed", headers=[("Retry-After", "5")]
+    )
 
 
 def render(outcome: Outcome, format_: Format, contract: Contract | None) -> tuple[bytes, str]:

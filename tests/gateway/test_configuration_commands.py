@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.commands.config import app
+from gateway.configuration.kinds import CHANNELS
 
 DOCUMENT = """format: 1
 security:
@@ -41,14 +42,15 @@ def test_validate_needs_and_makes_no_installation(run, tmp_path):
 
 
 def test_validate_tells_every_fault_on_a_line_with_its_place(run):
-    code, out, err = run("validate", "-", text="channels:\n  a: {type: rest, path: a}\n  b: {type: soap}\n")
+    words = ", ".join(CHANNELS.words())
+    code, out, err = run("validate", "-", text="channels:\n  a: {type: rest, path: a}\n  b: {type: gopher}\n")
     assert (code, out, err.splitlines()) == (
         1,
         "",
         [
             "gatewright: standard input:2:19: channels.a.path: the path 'a' does not begin with a slash: write /a",
             "gatewright: standard input:2:3: channels.a.service: this setting is required: name of the service that answers",
-            "gatewright: standard input:3:7: channels.b.type: no channel called 'soap': use one of rest, xml",
+            f"gatewright: standard input:3:7: channels.b.type: no channel called 'gopher': use one of {words}",
         ],
     )
 

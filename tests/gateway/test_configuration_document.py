@@ -9,6 +9,8 @@ from specs.problems import ConfigurationError
 from specs.registry import Registry
 from specs.settings import describe
 
+CHANNEL_WORDS = ", ".join(CHANNELS.words())
+
 
 def read(text):
     document = Document.parse(text)
@@ -66,10 +68,10 @@ def test_security_is_an_or_of_ands():
         ("channels: []", "channels: this is a map: write {name: {...}}"),
         ("channels: {a: 1}", "channels.a: this is a map of settings"),
         ("channels: {' a': {}}", "not a name"),
-        ("channels: {a: {path: /a}}", "channels.a.type: this setting is required: use one of rest, xml"),
-        ("channels: {a: {type: soap}}", "channels.a.type: no channel called 'soap': use one of rest, xml"),
-        ("channels: {a: {type: rset}}", "channels.a.type: no channel called 'rset': did you mean 'rest'? (there are: rest, xml)"),
-        ("security: {a: {type: vault}}", "security.a.type: no authenticator called 'vault': use one of apikey, basic"),
+        ("channels: {a: {path: /a}}", f"channels.a.type: this setting is required: use one of {CHANNEL_WORDS}"),
+        ("channels: {a: {type: gopher}}", f"channels.a.type: no channel called 'gopher': use one of {CHANNEL_WORDS}"),
+        ("channels: {a: {type: rset}}", "channels.a.type: no channel called 'rset': did you mean 'rest'? (there are: "),
+        ("security: {a: {type: vault}}", "security.a.type: no authenticator called 'vault': use one of apikey, basic, wss"),
         ("connections: {a: {type: ssh}}", "connections.a.type: no connector called 'ssh': use one of rest, sql"),
         ("channels: {a: {type: rest, path: /a, servce: b}}", "channels.a.servce: no such setting: did you mean 'service'?"),
         ("channels: {a: {type: rest, path: a, service: b}}", "channels.a.path: the path 'a' does not begin with a slash"),
@@ -182,5 +184,5 @@ def test_the_published_schema_accepts_what_we_accept():
     validator = Draft202012Validator(schema())
     assert [error.message for error in validator.iter_errors(load(EXAMPLE))] == []
     assert not validator.is_valid(load("channels: {a: {type: rest, path: /a, servce: b}}"))
-    assert not validator.is_valid(load("channels: {a: {type: soap}}"))
+    assert not validator.is_valid(load("channels: {a: {type: gopher}}"))
     assert not validator.is_valid(load("chanels: {}"))

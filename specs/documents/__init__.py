@@ -1,0 +1,1 @@
+"""Documents made from contracts: what callers read, and what their tools read."""
