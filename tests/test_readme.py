@@ -36,7 +36,8 @@ from gateway.preparation import deployments_of
 README = (ROOT / "README.md").read_text()
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
 DATABASE = "postgresql+psycopg://gatewright:secret@database.internal/gatewright"
-PATIENCE = 60.0
+#: Seconds for one command or wait, on a machine that does other things too; what is waited for ends sooner.
+PATIENCE = 120.0
 
 _BLOCK = re.compile(r"(?:^<!-- ([^\n]*) -->\n)?^```(\w+)(?: title=\"([^\"]*)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s#]+)[^)]*\)")
