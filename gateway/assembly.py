@@ -13,6 +13,7 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ class Gateway:
         self.options = options
         self.journal = Journal(options.access_log, options.log_format)
         self.metrics = Metrics(options.run_folder / "metrics")
-        self.bounds = Bounds(connections=options.connections, trusted=self._trusts, client_address=self._client_address)
+        self.bounds = Bounds(trusted=self._trusts, client_address=self._client_address)
+        self._follow_bounds: Callable[[Bounds], None] | None = None
 
     def start(self) -> None:
         """Open what is needed and compile the first snapshot. Raises ConfigurationError, BackendUnavailable."""
@@ -86,6 +88,11 @@ class Gateway:
             gevent.spawn(self._watch_over),
             *self._background(),
         ]
+
+    def follow_bounds(self, follow: Callable[[Bounds], None]) -> None:
+        """Tell *follow* the bounds of the wire, now and each time the configuration changes them."""
+        self._follow_bounds = follow
+        follow(self.bounds)
 
     def stop(self, grace: float) -> None:
         """Give back background work and connections, and write the last lines; within *grace* seconds."""
@@ -132,6 +139,7 @@ class Gateway:
             name: definition.settings for name, definition in configuration.of("jobs").items()
         }
         self._synchronise()
+        self._bound(configuration.gateway)
         self.metrics.facts = {
             "revision": snapshot.revision,
             "deployment": snapshot.generation,
@@ -139,6 +147,26 @@ class Gateway:
             "faults": list(snapshot.faults),
             "not_deployed": dict(self.runtime.deployments.failures),
         }
+
+    def _bound(self, settings: Any) -> None:
+        timeouts, limits = settings.timeouts, settings.bounds
+        self.bounds = replace(
+            self.bounds,
+            head_seconds=timeouts.head,
+            handshake_seconds=timeouts.head,
+            body_seconds=timeouts.body,
+            idle_seconds=timeouts.idle,
+            write_seconds=timeouts.send,
+            total_seconds=timeouts.total,
+            drain_seconds=timeouts.drain,
+            rate=float(limits.min_rate),
+            connections=limits.connections,
+            connections_per_address=limits.connections_per_address,
+            requests=limits.requests,
+            requests_per_address=limits.requests_per_address,
+        )
+        if self._follow_bounds is not None:
+            self._follow_bounds(self.bounds)
 
     def _synchronise(self) -> None:
         try:

@@ -18,10 +18,15 @@ def _peer_alone(peer: str, headers: Mapping[str, str]) -> str:
 class Bounds:
     """What one connection, and all of them together, may take.
 
-    A body is due *body_seconds* after it was asked for, and one second later for each *rate* bytes of it; an answer
-    likewise after *write_seconds*. An unread body of up to *drain* bytes is read and forgotten, so that the connection can
-    go on. *linger* is how long a connection that ends is listened to, so that its last answer arrives. *trusted* tells
-    whether a peer is a proxy of ours, and *client_address* gives the caller's address from a trusted proxy's headers.
+    Whoever sends a body may keep us waiting for *body_seconds*, and earns what was waited back at one second for each *rate*
+    bytes; whoever takes an answer likewise for *write_seconds*. So no pause is longer, and nobody is slower than *rate* on
+    the whole. *total_seconds* bound a request and its answer together. An unread body of up to *drain* bytes is read and
+    forgotten, so that the connection can go on. *linger* is how long a connection that ends is listened to, so that its last
+    answer arrives; *drain_seconds* how long requests may take to end when the process stops.
+
+    *connections* and *requests* (those being answered) are of one process; of each no more than so many are of one address,
+    a trusted proxy's connections excepted. *trusted* tells whether a peer is a proxy of ours, and *client_address* gives the
+    caller's address from a trusted proxy's headers.
     """
 
     request_line: int = 8190
@@ -32,10 +37,15 @@ class Bounds:
     body_seconds: float = 10.0
     write_seconds: float = 30.0
     handshake_seconds: float = 10.0
+    total_seconds: float = 3600.0
+    drain_seconds: float = 30.0
     rate: float = 1024.0
     drain: int = 65536
     linger: float = 2.0
     connections: int = 2000
+    connections_per_address: int = 500
+    requests: int = 1000
+    requests_per_address: int = 500
     requests_in_turn: int = 32
     trusted: Callable[[str], bool] = _trusts_nobody
     client_address: Callable[[str, Mapping[str, str]], str] = _peer_alone

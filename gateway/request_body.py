@@ -1,13 +1,14 @@
 """The body of one request, read when somebody asks for it: `Body`.
 
 Nothing is read at accept. Whoever reads says how much is welcome; more is 413, slower than a floor is 408, and chunks are
-read to the letter: one to eight hexadecimal digits and CRLF, no extensions, trailers dropped (A5, A36).
+read to the letter: one to eight hexadecimal digits and CRLF, no extensions, trailers dropped (A5, A36). `Body.read` gives
+the whole, `Body.pieces` what has come so far, for whoever hands it on: the caller sends no faster than pieces are taken.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from gateway.bounds import Bounds
 from gateway.transport import LARGEST_READ, Gone, Late, Transport
@@ -26,7 +27,7 @@ class Body:
     After the answer, `finished` says whether the next request begins at `rest`.
     """
 
-    __slots__ = ("_bounds", "_content", "_expects", "_length", "_transport", "finished", "rest", "touched")
+    __slots__ = ("_bounds", "_content", "_expects", "_length", "_patience", "_transport", "finished", "rest", "touched")
 
     def __init__(self, transport: Transport, bounds: Bounds, length: int, buffered: bytes, expects: bool) -> None:
         self._transport = transport
@@ -34,6 +35,7 @@ class Body:
         self._length = length
         self._expects = expects
         self._content: bytes | None = None if length else b""
+        self._patience = bounds.body_seconds
         self.rest = buffered
         self.finished = length == 0
         self.touched = False
@@ -51,15 +53,26 @@ class Body:
         if 0 < length <= len(self.rest):
             content, self.rest = self.rest[:length], self.rest[length:]
         else:
-            if self.touched:
-                raise Problem.of("malformed-body", "the body has been given up already")
-            self.touched = True
-            if self._expects and not self.rest:
-                self._say_continue()
-            content = self._read_length(length) if length > 0 else self._read_chunks(most)
+            content = b"".join(self._arriving(most))
         self._content = content
         self.finished = True
         return content
+
+    def pieces(self, most: int) -> Iterator[bytes]:
+        """The body piece by piece, once, at most *most* bytes of it. Raises as `read` does, between pieces too."""
+        length = self._length
+        if self._content is not None or 0 < length <= len(self.rest):
+            content = self.read(most)
+            if content:
+                yield content
+            return
+        if length > most:
+            raise _too_large(most)
+        for piece in self._arriving(most):
+            if piece:
+                yield piece
+        self._content = b""
+        self.finished = True
 
     @property
     def drainable(self) -> bool:
@@ -76,19 +89,26 @@ class Body:
             return False
         return True
 
-    def _floor(self) -> Callable[[int], float]:
-        """When a body of which so much has come is too late: a while, and a second more for each `rate` bytes."""
-        began = self._transport.clock() + self._bounds.body_seconds
-        rate = self._bounds.rate
-        return lambda received: began + received / rate
+    def _arriving(self, most: int) -> Iterator[bytes]:
+        if self.touched:
+            raise Problem.of("malformed-body", "the body has been given up already")
+        self.touched = True
+        if self._expects and not self.rest:
+            self._say_continue()
+        return self._by_length(self._length) if self._length > 0 else self._by_chunks(most)
 
-    def _receive(self, deadline: float) -> bytes:
+    def _receive(self) -> bytes:
+        """The next bytes. SECURITY: A35. A pause has an end, and whoever makes many of them is as slow as `rate` at least."""
+        clock = self._transport.clock
+        began = clock()
         try:
-            octets = self._transport.receive(deadline, LARGEST_READ)
+            octets = self._transport.receive(began + self._patience, LARGEST_READ)
         except Late:
             raise Problem.of("request-timeout", "the body came too slowly") from None
         if not octets:
             raise Problem.of("malformed-body", "the connection ended before the body did")
+        bounds = self._bounds
+        self._patience = min(bounds.body_seconds, self._patience + len(octets) / bounds.rate - (clock() - began))
         return octets
 
     def _say_continue(self) -> None:
@@ -97,49 +117,51 @@ class Body:
         except (Late, Gone):
             raise Problem.of("request-timeout", "nobody is there to send the body") from None
 
-    def _read_length(self, length: int) -> bytes:
+    def _by_length(self, length: int) -> Iterator[bytes]:
         # SECURITY: A36. What is kept grows with what has come, not with what was announced.
-        parts = [self.rest]
-        received = len(self.rest)
-        floor = self._floor()
-        while received < length:
-            octets = self._receive(floor(received))
-            received += len(octets)
-            parts.append(octets)
-        whole = b"".join(parts)
-        self.rest = whole[length:]
-        return whole[:length]
+        piece, self.rest = self.rest, b""
+        while length > len(piece):
+            length -= len(piece)
+            if piece:
+                yield piece
+            piece = self._receive()
+        self.rest = piece[length:]
+        yield piece[:length]
 
-    def _read_chunks(self, most: int) -> bytes:
-        content = bytearray()
+    def _by_chunks(self, most: int) -> Iterator[bytes]:
         buffer = bytearray(self.rest)
         self.rest = b""
-        floor = self._floor()
+        received = 0
         while True:
-            line = self._line(buffer, floor(len(content)), 10)
+            line = self._line(buffer, 10)
             if not _CHUNK_SIZE.match(line):
                 raise Problem.of("malformed-body", "a chunk begins with its size in one to eight hexadecimal digits")
             size = int(line, 16)
             if size == 0:
                 break
-            if len(content) + size > most:
+            received += size
+            if received > most:
                 raise _too_large(most)
+            while size > len(buffer):
+                size -= len(buffer)
+                yield bytes(buffer)
+                buffer[:] = self._receive()
+            yield bytes(buffer[:size])
             while len(buffer) < size + 2:
-                buffer += self._receive(floor(len(content) + len(buffer)))
+                buffer += self._receive()
             if buffer[size : size + 2] != b"\r\n":
                 raise Problem.of("malformed-body", "a chunk is as long as it says and ends with CRLF")
-            content += buffer[:size]
             del buffer[: size + 2]
         for _ in range(_MOST_TRAILERS + 1):
-            line = self._line(buffer, floor(len(content)), _LONGEST_LINE)
+            line = self._line(buffer, _LONGEST_LINE)
             if not line:
                 self.rest = bytes(buffer)
-                return bytes(content)
+                return
             if not _TRAILER.match(line):
                 raise Problem.of("malformed-body", "what follows the last chunk are headers, or nothing")
         raise Problem.of("headers-too-large", f"there are more than {_MOST_TRAILERS} trailers")
 
-    def _line(self, buffer: bytearray, deadline: float, longest: int) -> bytes:
+    def _line(self, buffer: bytearray, longest: int) -> bytes:
         """The next line, without its CRLF. SECURITY: A5. A bare LF or CR ends nothing."""
         while True:
             end = buffer.find(b"\r\n", 0, longest + 2)
@@ -149,7 +171,7 @@ class Body:
                 return line
             if len(buffer) > longest or b"\n" in buffer:
                 raise Problem.of("malformed-body", "the chunks are not as RFC 9112 has them")
-            buffer += self._receive(deadline)
+            buffer += self._receive()
 
 
 def _too_large(most: int) -> Problem:

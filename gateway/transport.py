@@ -73,6 +73,7 @@ class Transport:
         self.clock = sweeper.clock
         self.hub = gevent.get_hub()
         self.deadline = inf
+        self.ends = inf  #: when waiting is over, whatever deadline a wait has of its own
         self.waiter: Any = None
         self._recv = sock.recv
         self._send = sock.send
@@ -94,7 +95,7 @@ class Transport:
             self._wait(self._readable, deadline)
 
     def send(self, octets: bytes, seconds: float, rate: float) -> None:
-        """Send everything within *seconds*, and one more for each *rate* bytes. Raises Late and Gone."""
+        """Send everything. Raises Late where it waits for more than *seconds*, of which *rate* bytes sent earn one; Gone."""
         try:
             sent = self._send(octets)
             if sent == len(octets):
@@ -103,20 +104,25 @@ class Transport:
             sent = 0
         except OSError as error:
             raise Gone from error
-        deadline = self.clock() + seconds + len(octets) / rate
         if self._writable is None:
             self._writable = self.hub.loop.io(self.sock.fileno(), 2)
         view = memoryview(octets)[sent:]
+        patience = seconds
         while view:
-            self._wait(self._writable, deadline)
+            began = self.clock()
+            self._wait(self._writable, began + patience)
             try:
-                view = view[self._send(view) :]
+                sent = self._send(view)
             except BlockingIOError:
-                continue
+                sent = 0
             except OSError as error:
                 raise Gone from error
+            view = view[sent:]
+            # SECURITY: A35. Whoever reads slowly is given as long as `rate` allows, and no pause longer than `seconds`.
+            patience = min(seconds, patience + sent / rate - (self.clock() - began))
 
     def _wait(self, watcher: Any, deadline: float) -> None:
+        deadline = min(deadline, self.ends)
         if deadline <= self.clock():
             raise Late
         waiter = Waiter(self.hub)

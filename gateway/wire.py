@@ -29,10 +29,13 @@ from gateway.bounds import Bounds
 from gateway.request_body import Body
 from gateway.request_head import Head, read_head
 from gateway.transport import Gone, Late, Sweeper, TlsTransport, Transport
+from security.addresses import parse_address
 from specs.exchange import Exchange
 from specs.problems import InternalError, Problem
 
 log = logging.getLogger("gatewright.wire")
+
+RETRY_SOON = (("Retry-After", "1"),)
 
 
 class Handler(Protocol):
@@ -79,6 +82,8 @@ class Wire:
         self.connections: set[Connection] = set()
         self.expected = 0  #: connections that were accepted and whose greenlet has not begun
         self.requests = 0
+        self.in_flight = 0  #: requests that a handler is answering
+        self.peers: dict[str | bytes, int] = {}  #: how many connections each address has
         self.draining = False
         self.on_close: Callable[[], None] = _nothing
         self.sent: Callable[[Exchange, int], None] | None = getattr(handler, "sent", None)
@@ -87,6 +92,10 @@ class Wire:
     def full(self) -> bool:
         """Whether there are as many connections as there may be."""
         return len(self.connections) + self.expected >= self.bounds.connections
+
+    def bound(self, bounds: Bounds) -> None:
+        """Serve within *bounds* from the next request on."""
+        self.bounds = bounds
 
     def serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None = None) -> None:
         """Serve *sock* to its end, in the running greenlet. *peer* is the address of the other side."""
@@ -98,8 +107,38 @@ class Wire:
             connection.run()
         finally:
             self.connections.discard(connection)
+            self._count_out(connection)
             transport.close()
             self.on_close()
+
+    def count_in(self, connection: Connection) -> bool:
+        """Count *connection* for its address; False where the address has as many as it may have."""
+        subject = connection.subject = subject_of(connection.peer)
+        count = self.peers[subject] = self.peers.get(subject, 0) + 1
+        return count <= self.bounds.connections_per_address or self.bounds.trusted(connection.peer)
+
+    def _count_out(self, connection: Connection) -> None:
+        subject = connection.subject
+        if subject is not None:
+            left = self.peers[subject] - 1
+            if left:
+                self.peers[subject] = left
+            else:
+                del self.peers[subject]
+
+    def overloaded(self, exchange: Exchange) -> Problem | None:
+        """Why *exchange* is not answered now, where there is too much to do for everybody or for its caller."""
+        bounds = self.bounds
+        if self.in_flight >= bounds.requests:
+            return Problem.of("overloaded", "too many requests are being answered", headers=RETRY_SOON)
+        # PERF: one address cannot have more than all have: only then its requests are counted, 20 us for a thousand.
+        if self.in_flight >= bounds.requests_per_address:
+            address = exchange.address
+            if sum(one.answering == address for one in self.connections) >= bounds.requests_per_address:
+                return Problem.of(
+                    "overloaded", "too many requests of this address are being answered", headers=RETRY_SOON
+                )
+        return None
 
     def make_room(self) -> None:
         """End the connection that has been idle longest."""
@@ -130,10 +169,16 @@ def _nothing() -> None:
     pass
 
 
+def subject_of(peer: str) -> str | bytes:
+    """Whom a connection counts for: its address, and of IPv6 the /64, since who has one address of it has all (A22)."""
+    address = parse_address(peer)
+    return address.bucket() if address is not None else peer
+
+
 class Connection:
     """One connection and what has come over it."""
 
-    __slots__ = ("body", "bounds", "buffer", "idle_since", "peer", "transport", "wire")
+    __slots__ = ("answering", "body", "bounds", "buffer", "idle_since", "peer", "subject", "transport", "wire")
 
     def __init__(self, wire: Wire, transport: Transport, peer: str) -> None:
         self.wire = wire
@@ -143,10 +188,15 @@ class Connection:
         self.buffer = b""
         self.body: Body | None = None
         self.idle_since = inf
+        self.subject: str | bytes | None = None
+        self.answering = ""  #: the address of the caller whose request a handler is answering
 
     def run(self) -> None:
         """Serve requests until one side has had enough."""
         try:
+            if not self.wire.count_in(self):
+                self.turn_away()
+                return
             self.transport.handshake(self.transport.clock() + self.bounds.handshake_seconds)
             turn = 0
             while self.serve_one():
@@ -162,6 +212,7 @@ class Connection:
         """Read a request and answer it; whether the connection goes on."""
         started = time.monotonic_ns()
         self.body = None
+        self.transport.ends = inf
         try:
             head_end = self.read_head()
             if head_end < 0:
@@ -174,14 +225,26 @@ class Connection:
             self.refuse(problem, started)
             return False
         exchange = self.accept(head, head_end, started)
+        wire = self.wire
+        exchange.problem = wire.overloaded(exchange)
+        # SECURITY: A35. However it keeps both sides busy, a request ends.
+        self.transport.ends = self.transport.clock() + self.bounds.total_seconds
+        self.answering = exchange.address
+        wire.in_flight += 1
         try:
-            self.wire.handler.handle(exchange)
+            if exchange.problem is None:
+                wire.handler.handle(exchange)
+            else:
+                wire.handler.refuse(exchange)
         except (Late, Gone):
             raise
         except Exception:
             log.exception("cid=%s the handler failed", exchange.cid)
             fail(exchange)
-        self.wire.requests += 1
+        finally:
+            wire.in_flight -= 1
+            self.answering = ""
+        wire.requests += 1
         return self.answer(exchange, head.keep_alive)
 
     def read_head(self) -> int:
@@ -189,7 +252,7 @@ class Connection:
         end = self.buffer.find(b"\r\n\r\n")
         if end >= 0:
             return end + 4
-        transport, bounds = self.transport, self.bounds
+        transport, bounds = self.transport, self.wire.bounds
         clock = transport.clock
         if not self.buffer:
             self.idle_since = clock()
@@ -199,6 +262,7 @@ class Connection:
                 self.idle_since = inf
             if not self.buffer:
                 return -1
+            bounds = self.bounds = self.wire.bounds
             end = self.buffer.find(b"\r\n\r\n")
             if end >= 0:
                 return end + 4
@@ -260,7 +324,13 @@ class Connection:
             read_body=body.read,
         )
 
-    def refuse(self, problem: Problem, started: int) -> None:
+    def turn_away(self) -> None:
+        """Refuse a connection too many before anything of it is read. Under TLS that cannot be said, only done."""
+        if not self.transport.secure:
+            problem = Problem.of("overloaded", "this address has too many connections", headers=RETRY_SOON)
+            self.refuse(problem, time.monotonic_ns(), linger=False)
+
+    def refuse(self, problem: Problem, started: int, *, linger: bool = True) -> None:
         """Answer a request that is none, as far as it can be told what it was."""
         line = self.buffer.partition(b"\r\n")[0][:200].decode("latin-1")
         exchange = Exchange(
@@ -276,7 +346,8 @@ class Connection:
             fail(exchange)
         self.wire.requests += 1
         self.answer(exchange, False)
-        self.linger()
+        if linger:
+            self.linger()
 
     def answer(self, exchange: Exchange, keep_alive: bool) -> bool:
         """Send the answer; whether the connection goes on."""
@@ -335,9 +406,9 @@ class Connection:
         """Send *stream* piece by piece; how many bytes left. A stream that fails ends the connection, unfinished."""
         send, seconds, rate = self.transport.send, self.bounds.write_seconds, self.bounds.rate
         count = len(head)
-        send(head, seconds, rate)
         promised = None if chunked else declared_length(exchange.response_headers)
         try:
+            send(head, seconds, rate)
             for piece in stream:
                 if not piece:
                     continue

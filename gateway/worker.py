@@ -93,6 +93,9 @@ class Worker(BaseWorker):  # type: ignore[misc]
             sys.exit(1)
         bounds = getattr(gateway, "bounds", None) or Bounds(connections=options.connections)
         wire = Wire(gateway, bounds)
+        follow_bounds = getattr(gateway, "follow_bounds", None)
+        if follow_bounds is not None:
+            follow_bounds(wire.bound)
         self._publish(gateway, wire)
         acceptors = [Acceptor(listener.sock, wire, certificates) for listener in self.sockets]
         for acceptor in acceptors:
@@ -115,7 +118,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
 
     def _finish(self, gateway: Any, wire: Wire, acceptors: list[Acceptor]) -> None:
         # A little sooner than the arbiter's own patience, which ends with SIGKILL.
-        grace = max(0.5, self.cfg.graceful_timeout - 1.0)
+        grace = max(0.5, min(wire.bounds.drain_seconds, self.cfg.graceful_timeout - 1.0))
         deadline = time.monotonic() + grace
         for acceptor in acceptors:
             acceptor.stop()

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
+from urllib.parse import urlsplit
 
 import requests
 
@@ -53,6 +54,11 @@ class Running:
             raise AssertionError(f"the gateway did not start: {line!r}\n{''.join(self.errors)}")
         self.url = line.split()[1]
         return self
+
+    def connect(self, timeout=10, source="127.0.0.1"):
+        """A raw connection to the public listener, from the address *source*."""
+        place = urlsplit(self.url)
+        return socket.create_connection((place.hostname, place.port), timeout=timeout, source_address=(source, 0))
 
     def request(self, method, path, **more):
         more.setdefault("timeout", 20)

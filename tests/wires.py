@@ -46,7 +46,7 @@ class Echo:
         if remember:
             self.seen.append(exchange)
         exchange.response_status = exchange.problem.status
-        exchange.response_headers = [("Content-Type", "application/problem+json")]
+        exchange.response_headers = [("Content-Type", "application/problem+json"), *exchange.problem.headers]
         exchange.response_body = json.dumps(exchange.problem.as_dict(exchange.cid)).encode()
 
 
@@ -97,8 +97,11 @@ class Served:
         self._thread.join(10)
         self.listener.close()
 
-    def connect(self, timeout=5):
-        return socket.create_connection(self.address, timeout=timeout)
+    def bounded(self, **bounds):
+        return replace(self._bounds, **bounds)
+
+    def connect(self, timeout=5, source="127.0.0.1"):
+        return socket.create_connection(self.address, timeout=timeout, source_address=(source, 0))
 
     def send(self, octets, timeout=5):
         """Everything that comes back for *octets*, until the other side ends; the sending side is left open."""
@@ -106,9 +109,9 @@ class Served:
             sock.sendall(octets)
             return read_all(sock)
 
-    def ask(self, octets, method="GET"):
+    def ask(self, octets, method="GET", source="127.0.0.1"):
         """The one answer to *octets*."""
-        with self.connect() as sock:
+        with self.connect(source=source) as sock:
             sock.sendall(octets)
             return read_answer(sock, method=method)
 

@@ -32,11 +32,32 @@ class Timeouts(Settings):
     """How long the public listener waits for callers and services."""
 
     head: Seconds = setting("for a whole request head, from its first byte", default="10s")
-    body: Seconds = setting("for a whole request body", default="60s")
+    body: Seconds = setting("for the next part of a request body", default="60s")
     idle: Seconds = setting("for the next request on a kept connection", default="75s")
     send: Seconds = setting("for a caller to take the next part of an answer", default="60s")
+    total: Seconds = setting("for a request and its answer together, however busy both sides are", default="1h")
     deadline: Seconds = setting("for a service to answer, unless it, its settings or its channel say so", default="60s")
     drain: Seconds = setting("for requests in progress when the gateway stops", default="30s")
+
+
+class WireBounds(Settings):
+    """What strangers can have of one worker process. What is beyond is refused with 503 and Retry-After, not queued."""
+
+    connections: int = setting("open connections", default=2000)
+    connections_per_address: int = setting(
+        "open connections of one address (of IPv6 a /64), trusted proxies excepted", default=500
+    )
+    requests: int = setting("requests being answered", default=1000)
+    requests_per_address: int = setting("requests of one caller's address being answered", default=500)
+    min_rate: Size = setting(
+        "bytes a second that a caller has to send or take on the whole, beyond the time it is given", default="1KiB"
+    )
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        for name in ("connections", "connections_per_address", "requests", "requests_per_address", "min_rate"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{path}.{name}", "nobody could call", "write 1 or more")
 
 
 class Gateway(Settings):
@@ -54,6 +75,7 @@ class Gateway(Settings):
         default="deny",
     )
     timeouts: Timeouts = setting("how long to wait for what", default={})
+    bounds: WireBounds = setting("how much strangers can have at a time", default={})
     max_body: Size = setting("largest request body, unless a channel says otherwise", default="8MiB")
 
     def check(self, path: str) -> None:

@@ -1,0 +1,199 @@
+"""What strangers can have at a time: connections, requests in flight, seconds; and that the wire follows the document."""
+
+import threading
+import time
+
+import gevent
+import pytest
+from running import eventually, gateway
+from wires import Echo, read_all, read_answer, serving
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Slow(Echo):
+    """Answers /slow when told to, and everything else at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.waiting = 0
+        self.go_on = False
+
+    def handle(self, exchange):
+        if exchange.path == "/slow":
+            self.waiting += 1
+            while not self.go_on:
+                gevent.sleep(0.005)
+        super().handle(exchange)
+
+
+def busy(wire, count, source="127.0.0.1"):
+    """So many connections whose requests are being answered."""
+    socks = [wire.connect(source=source) for _ in range(count)]
+    for sock in socks:
+        sock.sendall(GET.replace(b"/ ", b"/slow "))
+    assert eventually(lambda: wire.handler.waiting >= count, pause=0.01)
+    return socks
+
+
+def test_requests_beyond_the_bound_are_told_to_come_again():
+    with serving(Slow(), requests=3) as wire:
+        socks = busy(wire, 3)
+        refused = wire.ask(GET)
+        assert (refused.status, refused.json()["code"]) == (503, "overloaded")
+        assert refused.headers["retry-after"] == "1"
+        wire.handler.go_on = True
+        assert [read_answer(sock).status for sock in socks] == [200, 200, 200]
+        assert wire.ask(GET).status == 200
+        for sock in socks:
+            sock.close()
+
+
+def test_one_address_cannot_have_all_the_requests_in_flight():
+    with serving(Slow(), requests=10, requests_per_address=2) as wire:
+        socks = busy(wire, 2)
+        assert wire.ask(GET).status == 503
+        assert wire.ask(GET, source="127.0.0.2").status == 200
+        wire.handler.go_on = True
+        for sock in socks:
+            assert read_answer(sock).status == 200
+            sock.close()
+
+
+def test_one_address_cannot_have_all_the_connections():
+    with serving(connections_per_address=2) as wire:
+        first, second = wire.connect(), wire.connect()
+        for sock in (first, second):
+            sock.sendall(GET)
+            assert read_answer(sock).status == 200
+        with wire.connect() as third:
+            answer = read_all(third)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert b"\r\nConnection: close\r\n" in answer
+        assert wire.ask(GET, source="127.0.0.2").status == 200
+        first.close()
+        assert eventually(lambda: len(wire.wire.connections) == 1, pause=0.01)
+        assert wire.ask(GET).status == 200
+        second.close()
+        assert eventually(lambda: not wire.wire.peers, pause=0.01)
+
+
+def test_a_trusted_proxy_has_as_many_connections_as_it_needs():
+    with serving(connections_per_address=1, trusted=lambda peer: True) as wire:
+        socks = [wire.connect() for _ in range(5)]
+        for sock in socks:
+            sock.sendall(GET)
+            assert read_answer(sock).status == 200
+            sock.close()
+
+
+def test_A35_a_body_that_keeps_coming_is_over_when_its_time_is():
+    with serving(body_seconds=0.5, rate=1.0, total_seconds=0.4) as wire, wire.connect() as sock:
+        sock.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")
+        answer = drip(sock, b"xx", 0.05)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_A35_haste_at_the_start_does_not_buy_a_pause_later():
+    with serving(body_seconds=0.3, rate=1000.0) as wire, wire.connect() as sock:
+        sock.sendall(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n" + b"x" * 400_000)
+        began = time.monotonic()
+        assert read_answer(sock).status == 408
+        assert time.monotonic() - began < 2
+
+
+def test_bounds_can_be_changed_while_connections_are_open():
+    with serving() as wire, wire.connect() as sock:
+        sock.sendall(GET)
+        assert read_answer(sock).status == 200
+        wire.wire.bound(wire.bounded(headers=0))
+        sock.sendall(GET)
+        assert read_answer(sock).status == 431
+
+
+def drip(sock, octets, pause, seconds=10):
+    """Send *octets* again and again; what came back when something did."""
+    sock.settimeout(pause)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            sock.sendall(octets)
+            return sock.recv(4096)
+        except TimeoutError:
+            continue
+    return b""
+
+
+SLEEPER = {
+    "sleeper.py": """
+    import time
+    from gatewright import Service
+
+    class Sleeper(Service):
+        name = "sleeper"
+        input = "-seconds"
+
+        def handle(self):
+            time.sleep(float(self.request.input.seconds or 0))
+    """
+}
+DOCUMENT = """
+format: 1
+gateway:
+  timeouts: {{head: {head}, body: 1s}}
+  bounds: {{requests: {requests}}}
+  max_body: 10KiB
+channels:
+  sleep: {{type: rest, path: /sleep, service: sleeper, methods: [GET, POST]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bounds")
+    with gateway(folder, DOCUMENT.format(head="400ms", requests=3), SLEEPER) as running:
+        running.document = folder / "gateway.yaml"
+        yield running
+
+
+def test_the_wire_follows_the_document(served):
+    def cut_off_after():
+        began = time.monotonic()
+        with served.connect() as sock:
+            sock.sendall(b"GET /sleep HTTP/1.1\r\n")
+            assert read_answer(sock).status == 408
+        return time.monotonic() - began
+
+    assert 0.3 < cut_off_after() < 1.2
+    served.document.write_text(DOCUMENT.format(head="1500ms", requests=3))
+    served.command("config", "apply", str(served.document))
+    assert eventually(lambda: cut_off_after() > 1.2)
+
+
+def test_a_gateway_that_has_enough_to_do_says_so_at_once(served):
+    statuses = []
+
+    def call():
+        answer = served.get("/sleep?seconds=1.5")
+        statuses.append(answer.status_code)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    began = time.monotonic()
+    refused = served.get("/sleep")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
+    assert time.monotonic() - began < 0.5
+    for thread in threads:
+        thread.join()
+    assert statuses == [204, 204, 204] or statuses == [200, 200, 200]
+    assert served.get("/sleep").ok
+
+
+def test_A36_the_largest_body_is_the_gateways_unless_the_channel_says_otherwise(served):
+    octets = b"POST /sleep HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 10241\r\n\r\n"
+    with served.connect() as sock:
+        sock.sendall(octets)
+        assert read_answer(sock).status == 413
