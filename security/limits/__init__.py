@@ -1,7 +1,12 @@
 """Limits: how often, from where. This page holds the records that pass between rules and stores, and the store's base class.
 
-A `Rate` is what a rule allows; a `Charge` is one rate applied to one subject, a bucket; a store debits a whole chain of charges
-or none of it, and says what it did in a `Decision`.
+A `Rate` is what a rule allows, counted by an *algorithm* in a *unit*; a `Charge` is one rate applied to one subject, a bucket; a
+store debits a whole chain of charges or none of it, and says what it did in a `Decision`.
+
+    gcra            one number a bucket, smooth; at most ``burst + count - 1`` in any period
+    sliding-log     the moments of the last hits; never more than ``count`` in any period
+    fixed-window    a count that starts anew with each hour, day, month of a calendar; at most twice ``count``
+    concurrent      requests that are not answered yet; never more than ``count`` at any moment
 """
 
 from __future__ import annotations
@@ -10,9 +15,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from security.limits.times import NANOSECONDS, Calendar
 from specs.problems import BackendUnavailable
 
-NANOSECONDS = 1_000_000_000
+__all__ = [
+    "ALGORITHMS", "AT_ONCE", "BYTES", "CONCURRENT", "FIXED_WINDOW", "GCRA", "LEVELS", "NANOSECONDS", "REQUESTS", "SLIDING_LOG",
+    "Charge", "Decision", "Rate", "Standing", "State", "Store", "StoreUnavailable", "bucket_key",
+]  # fmt: skip
+
+GCRA, SLIDING_LOG, FIXED_WINDOW, CONCURRENT = "gcra", "sliding-log", "fixed-window", "concurrent"
+ALGORITHMS = (GCRA, SLIDING_LOG, FIXED_WINDOW)
+#: What is counted, in the words of draft-ietf-httpapi-ratelimit-headers.
+REQUESTS, BYTES, AT_ONCE = "requests", "content-bytes", "concurrent-requests"
+#: The levels of the quota chain, from the widest.
+LEVELS = ("gateway", "channel", "service", "operation", "group", "security", "consumer", "user")
 
 
 class StoreUnavailable(BackendUnavailable):
@@ -21,11 +37,14 @@ class StoreUnavailable(BackendUnavailable):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """*count* hits in *period_ns* nanoseconds, of which *burst* may come at once."""
+    """*count* hits in *period_ns* nanoseconds, of which *burst* may come at once (gcra). *calendar* has fixed windows' bounds."""
 
     count: int
     period_ns: int
     burst: int
+    algorithm: str = GCRA
+    unit: str = REQUESTS
+    calendar: Calendar | None = None
 
     @property
     def interval_ns(self) -> int:
@@ -38,15 +57,26 @@ class Rate:
         return self.burst * self.interval_ns
 
     def most_in(self, window_ns: int) -> int:
-        """The greatest number that any window of *window_ns* (open at one end) can admit: ``2n - 1`` for burst = count = n."""
+        """The greatest number that any window of *window_ns* (open at one end) can admit: ``2n - 1`` for gcra."""
+        if self.algorithm == SLIDING_LOG:
+            return self.count * -(-window_ns // self.period_ns)
+        if self.algorithm == FIXED_WINDOW:
+            shortest = self.calendar.shortest_ns if self.calendar is not None else self.period_ns
+            return self.count * ((window_ns - 2) // shortest + 2)
         return self.burst + (window_ns - 1) // self.interval_ns
+
+    @property
+    def most_at_once(self) -> int:
+        """What one request may cost at most."""
+        return self.burst if self.algorithm == GCRA else self.count
 
 
 class Charge(NamedTuple):
     """One bucket of a chain. Built when a subject is first seen and kept: the request path only passes it on.
 
     *level* says what is limited (``channel``), *policy* is the name that callers see, *key* names the bucket (see `bucket_key`),
-    *cost_ns* what is taken. A *shadow* charge is counted and reported and refuses nothing.
+    *cost* what is taken, in hits. A *shadow* charge is counted and reported and refuses nothing; callers are not told of one
+    that is not *shown*.
     """
 
     level: str
@@ -57,13 +87,26 @@ class Charge(NamedTuple):
     capacity_ns: int
     cost_ns: int
     shadow: bool = False
+    cost: int = 1
+    algorithm: str = GCRA
+    shown: bool = True
 
     @classmethod
-    def of(cls, level: str, key: bytes, policy: str, rate: Rate, *, cost: int = 1, shadow: bool = False) -> Charge:
+    def of(
+        cls, level: str, key: bytes, policy: str, rate: Rate, *, cost: int = 1, shadow: bool = False, shown: bool = True
+    ) -> Charge:
         """The charge of *cost* hits of *rate*. Raises ValueError for a cost that could never be paid."""
-        if not 0 < cost <= rate.burst:
-            raise ValueError(f"a request that costs {cost} is never let in where {rate.burst} may come at once")
-        return cls(level, key, policy, rate, rate.interval_ns, rate.capacity_ns, cost * rate.interval_ns, shadow)
+        if not 0 < cost <= rate.most_at_once:
+            raise ValueError(f"a request that costs {cost} is never let in where {rate.most_at_once} may come at once")
+        interval = rate.interval_ns
+        return cls(
+            level, key, policy, rate, interval, rate.capacity_ns, cost * interval, shadow, cost, rate.algorithm, shown
+        )
+
+    def costing(self, cost: int) -> Charge:
+        """The same bucket, charged *cost* hits; what can never be paid is cut to what the bucket holds."""
+        cost = min(max(1, cost), self.rate.most_at_once)
+        return self._replace(cost=cost, cost_ns=cost * self.interval_ns)
 
 
 class State(NamedTuple):
@@ -78,18 +121,24 @@ class State(NamedTuple):
     window_s: int
     remaining: int
     reset_s: int
+    unit: str = REQUESTS
+    shown: bool = True
+
+
+#: How a bucket stands: what it owes in nanoseconds (gcra), or the hits in it and the nanoseconds until there is room again.
+Standing = int | tuple[int, int]
 
 
 class Decision:
-    """What a debit did: *before* and *after* are the nanoseconds that each charge's bucket owed and owes."""
+    """What a debit did: *before* and *after* are the standings of each charge's bucket."""
 
     __slots__ = ("_after", "_before", "_charges", "full", "retry_after_ns", "shadowed", "violated")
 
     def __init__(
         self,
         charges: Sequence[Charge],
-        before: Sequence[int],
-        after: Sequence[int],
+        before: Sequence[Standing],
+        after: Sequence[Standing],
         *,
         violated: tuple[str, ...] = (),
         shadowed: tuple[str, ...] = (),
@@ -127,11 +176,17 @@ class Decision:
         )  # fmt: skip
 
 
-def _state(charge: Charge, owed: int) -> State:
-    remaining = max(0, (charge.capacity_ns - owed) // charge.interval_ns)
-    wait = owed if remaining else owed + charge.interval_ns - charge.capacity_ns
-    window_s = max(1, charge.rate.period_ns // NANOSECONDS)
-    return State(charge.level, charge.policy, charge.rate.count, window_s, remaining, -(-wait // NANOSECONDS))
+def _state(charge: Charge, standing: Standing) -> State:
+    rate = charge.rate
+    if isinstance(standing, int):
+        remaining = max(0, (charge.capacity_ns - standing) // charge.interval_ns)
+        wait = standing if remaining else standing + charge.interval_ns - charge.capacity_ns
+    else:
+        used, wait = standing
+        remaining = max(0, rate.count - used)
+    window_s = 0 if charge.algorithm == CONCURRENT else max(1, rate.period_ns // NANOSECONDS)
+    reset_s = -(-wait // NANOSECONDS)
+    return State(charge.level, charge.policy, rate.count, window_s, remaining, reset_s, rate.unit, charge.shown)
 
 
 class Store:
@@ -143,6 +198,17 @@ class Store:
 
     def peek(self, charges: Sequence[Charge], now_ns: int) -> Decision:
         """What `debit` would say, with the buckets as they are and nothing taken. Raises StoreUnavailable."""
+        raise NotImplementedError
+
+    def add(self, charges: Sequence[Charge], now_ns: int) -> None:
+        """Charge what turned out to be due only afterwards (the bytes of an answer): never refused. Raises StoreUnavailable.
+
+        A bucket owes at most twice what it holds.
+        """
+        raise NotImplementedError
+
+    def release(self, charges: Sequence[Charge], now_ns: int) -> None:
+        """These concurrent charges are over. Raises StoreUnavailable."""
         raise NotImplementedError
 
     def reset(self, charges: Sequence[Charge]) -> None:

@@ -21,11 +21,11 @@ def owed(paid_until: int, stored_interval: int, now: int, interval: int, capacit
     """The time that a bucket owes at *now*, under the rate of today.
 
     A changed rate carries the hits that are owed over, up to its capacity. A bucket that owes more than any debit could have left
-    in it comes from another clock, and owes the capacity.
+    in it (twice the capacity, see `Store.add`) comes from another clock, and owes the capacity.
     """
     if paid_until <= now:
         return 0
     time = paid_until - now
     if stored_interval != interval and stored_interval > 0:
         return min(-(-time * interval // stored_interval), capacity)
-    return time if time <= capacity + TOLERANCE_NS else capacity
+    return time if time <= 2 * capacity + TOLERANCE_NS else capacity

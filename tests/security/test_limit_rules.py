@@ -1,9 +1,13 @@
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from security.limits import NANOSECONDS, Rate, bucket_key
 from security.limits.rules import DENY, UNLIMITED, LimitDefinition, parse_rate
+from security.limits.times import Calendar
 from specs.problems import ConfigurationError, Problem
 
 
@@ -130,9 +134,18 @@ def test_a_burst_of_the_definition_and_of_a_rule():
         ([{"from": "*", "rate": []}], "limits.standard.rules[0].rate", "no rate"),
         ([{"from": "::1", "rate": "1/m"}, {"from": "::1", "rate": "2/m"}], "limits.standard.rules[1]", "earlier rule"),
         (
-            [{"from": "*", "rate": "1/m", "algorithm": "sliding-log"}],
-            "limits.standard.rules[0].algorithm",
-            "not built in yet",
+            [{"from": "*", "rate": "10001/m", "algorithm": "sliding-log"}],
+            "limits.standard.rules[0].rate",
+            "remembers 10,000",
+        ),
+        ([{"from": "*", "rate": "5/m", "cost": 6}], "limits.standard.rules[0].cost", "never be let in"),
+        ([{"from": "*", "rate": "5/m", "cost": 0}], "limits.standard.rules[0].cost", "at least one"),
+        ([{"from": "*", "rate": "0 at once"}], "limits.standard.rules[0].rate", "at least one"),
+        ([{"from": "*", "rate": "5/m", "during": "noon"}], "limits.standard.rules[0].during", "not a time range"),
+        (
+            [{"from": "*", "rate": "5/m", "replaces": "chanel"}],
+            "limits.standard.rules[0].replaces",
+            "did you mean 'channel'",
         ),
         ("* = 1/m\nnonsense", "limits.standard.rules (line 2)", "not a rule"),
         ("010.0.0.1 = 1/m", "limits.standard.rules (line 1)", "not an address"),
@@ -144,9 +157,66 @@ def test_a_rule_that_cannot_be_used_is_named_with_its_place(rules, path, said):
     assert caught.value.path == path
 
 
-def test_an_algorithm_that_does_not_exist_yet_is_refused():
-    with pytest.raises(ConfigurationError, match="not built in yet"):
-        compiled("* = 1/m", algorithm="fixed-window")
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"algorithm": "leaky"}, "limits.standard.algorithm"),
+        ({"timezone": "Mars/Olympus"}, "limits.standard.timezone"),
+        ({"algorithm": "sliding-log", "durable": True}, "limits.standard.durable"),
+    ],
+)
+def test_a_definition_that_cannot_be_used_is_refused(settings, path):
+    with pytest.raises(ConfigurationError) as caught:
+        compiled("* = 1/m", **settings)
+    assert caught.value.path == path
+
+
+def test_an_algorithm_is_the_definitions_or_the_rules():
+    rules = [{"from": "10.0.0.0/8", "rate": "5/day"}, {"from": "*", "rate": "10/s", "algorithm": "sliding-log"}]
+    limit = compiled(rules, algorithm="fixed-window", timezone="Europe/Paris")
+    (one,), (two,) = limit.rates_for("10.0.0.1"), limit.rates_for("8.8.8.8")
+    assert (one.algorithm, one.calendar) == ("fixed-window", Calendar("day", 1, "Europe/Paris"))
+    assert (two.algorithm, two.calendar) == ("sliding-log", None)
+
+
+def test_bytes_and_requests_at_once_are_rates_too():
+    (octets, at_once) = compiled([{"from": "*", "rate": ["10MiB/minute", "20 at once"]}]).rates_for("8.8.8.8")
+    assert (octets.count, octets.period_ns, octets.unit) == (10 << 20, 60 * NANOSECONDS, "content-bytes")
+    assert (at_once.count, at_once.algorithm, at_once.unit) == (20, "concurrent", "concurrent-requests")
+
+
+def test_a_rule_counts_at_its_times_and_is_not_there_at_others():
+    clock = [datetime(2026, 3, 2, 12, tzinfo=ZoneInfo("Europe/Paris")).timestamp()]
+    rules = [
+        {"from": "*", "rate": "5/m", "during": "mon-fri 08:00-18:00"},
+        {"from": "*", "rate": "50/m"},
+        {"from": "10.0.0.0/8", "rate": "deny", "during": ["sat,sun", "22:00-06:00"]},
+    ]
+    definition = LimitDefinition.read({"rules": rules, "timezone": "Europe/Paris"}, "limits.standard")
+    limit = definition.compile("standard", lambda: clock[0])
+    assert limit.rates_for("10.0.0.1") == limit.rates_for("8.8.8.8") == (per(5, 60),)
+    clock[0] += 6 * 3600
+    assert limit.rates_for("10.0.0.1") == limit.rates_for("8.8.8.8") == (per(50, 60),)
+    clock[0] += 5 * 3600
+    assert (limit.rates_for("10.0.0.1"), limit.rates_for("8.8.8.8")) == (DENY, (per(50, 60),))
+    keys = {limit.charges("channel", "c", "8.8.8.8")[0].key}
+    clock[0] += 12 * 3600
+    assert limit.charges("channel", "c", "8.8.8.8")[0].key not in keys
+
+
+def test_a_cost_of_the_rule_and_of_the_operation_multiply_and_never_pass_what_a_bucket_holds():
+    limit = compiled([{"from": "*", "rate": ["10/s", "1KiB/s", "3 at once"], "cost": 2}])
+    assert [c.cost for c in limit.charges("channel", "c", "8.8.8.8")] == [2, 1, 1]
+    assert [c.cost for c in limit.charges("channel", "c", "8.8.8.8", 3)] == [6, 1, 1]
+    assert [c.cost for c in limit.charges("channel", "c", "8.8.8.8", 30)] == [10, 1, 1]
+
+
+def test_a_change_of_the_count_keeps_the_bucket_and_one_of_the_algorithm_does_not():
+    def key(rate, **settings):
+        return compiled([{"from": "*", "rate": rate}], **settings).charges("channel", "c", "8.8.8.8")[0].key
+
+    assert key("10/m") == key("20/m") == key("20/m", burst=3) == key("5/m", mode="shadow")
+    assert len({key("10/m"), key("10/h"), key("10KiB/m"), key("1 at once"), key("10/m", algorithm="sliding-log")}) == 5
 
 
 def test_charges_are_named_by_level_definition_subject_rule_and_period():

@@ -229,8 +229,8 @@ def test_a_long_run_of_keys_leaves_the_table_usable(tmp_path):
 
 
 def test_the_size_of_the_file_is_what_is_documented(store):
-    assert (store.slots, store.path.stat().st_size) == (1024, 4096 + 1024 * 32)
-    assert store.path.stat().st_blocks * 512 >= 4096 + 1024 * 32
+    assert (store.slots, store.path.stat().st_size) == (1024, shm.HEADER_BYTES + 1024 * 32)
+    assert store.path.stat().st_blocks * 512 >= shm.HEADER_BYTES + 1024 * 32
     assert store.path.stat().st_mode & 0o777 == 0o600
 
 
@@ -242,7 +242,7 @@ def test_a_file_that_does_not_fit_is_refused_at_the_start(tmp_path):
         try:
             SharedMemoryStore(tmp_path / "t")
         except ConfigurationError as error:
-            os._exit(7 if "no room for a limit table of 8,392,704 bytes" in str(error) else 1)
+            os._exit(7 if "no room for a limit table of 8,404,992 bytes" in str(error) else 1)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     with pytest.raises(ConfigurationError, match="cannot open"):
