@@ -20,12 +20,28 @@ def postgresql_server() -> Iterator[object]:
         yield stack.enter_context(postgresql())
 
 
+@pytest.fixture(scope="session")
+def _shared_database(postgresql_server: object) -> str:
+    """One database for all tests that leave nothing behind: a new one for each costs half a second and 7 MB of files."""
+    return postgresql_server.new_database()  # type: ignore[attr-defined,no-any-return]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a fresh, empty database; the test runs on each kind."""
+    """The URL of an empty database; the test runs on each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'gatewright.db'}"
-    url: str = request.getfixturevalue("postgresql_server").new_database()
+    import psycopg
+
+    url: str = request.getfixturevalue("_shared_database")
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        # What the test before left open would keep its tables alive.
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        connection.execute("drop schema public cascade")
+        connection.execute("create schema public")
     return url
 
 

@@ -39,8 +39,8 @@ def clock():
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = Database(emptied_url)
+def database(database_url):
+    database = Database(database_url)
     database.write(background_calls.create)
     yield database
     database.close()
@@ -126,8 +126,8 @@ def test_no_call_is_claimed_twice(queue):
     assert len({claim.id for claims in claimed for claim in claims}) == 10
 
 
-def test_consumers_at_once_run_each_call_once(emptied_url, database):
-    queues = [Queue(database), *(Queue(Database(emptied_url)) for _ in range(2))]
+def test_consumers_at_once_run_each_call_once(database_url, database):
+    queues = [Queue(database), *(Queue(Database(database_url)) for _ in range(2))]
     for number in range(30):
         queues[0].enqueue(call(cid=f"c{number}"))
     ran = []
@@ -363,12 +363,12 @@ def process(url, holder, calls):
     return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_under_gevent_calls_run_side_by_side_and_a_killed_worker_loses_none(emptied_url):
-    database = Database(emptied_url)
+def test_under_gevent_calls_run_side_by_side_and_a_killed_worker_loses_none(database_url):
+    database = Database(database_url)
     database.write(lambda connection: metadata.create_all(connection, [background_calls, jobs_table, leases]))
     queue = Queue(database)
     queue.enqueue(call(cid="killed", payload=30))
-    with process(emptied_url, "p1", 1) as victim:
+    with process(database_url, "p1", 1) as victim:
         assert victim.stdout.readline() == "begin killed\n"
         victim.kill()
     for number in range(5):
@@ -379,7 +379,7 @@ def test_under_gevent_calls_run_side_by_side_and_a_killed_worker_loses_none(empt
         )
     )
     Jobs(database, queue).create(Job("job", "echo", every=3600))
-    with process(emptied_url, "p2", 7) as heir:
+    with process(database_url, "p2", 7) as heir:
         lines = heir.stdout.read().splitlines()
     assert heir.returncode == 0
     assert sorted(lines) == sorted(

@@ -31,8 +31,8 @@ def clock():
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = Database(emptied_url)
+def database(database_url):
+    database = Database(database_url)
     database.write(cache_entries.create)
     yield database
     database.close()
@@ -242,12 +242,12 @@ def test_a_command_that_kvdb_lacks_names_the_nearest_and_the_way_to_redis(conn):
         conn.lpush("x", 1)
 
 
-def test_another_process_sees_what_this_one_keeps(database, emptied_url):
+def test_another_process_sees_what_this_one_keeps(database, database_url):
     KeyValueDatabase(database).conn.set("rate", "1.22", ex=600)
     program = (
         "import sys; from security.database import Database; from backends.keyvalue import KeyValueDatabase\n"
         "conn = KeyValueDatabase(Database(sys.argv[1])).conn; print(conn.get('rate')); conn.incr('seen')"
     )
-    done = subprocess.run([sys.executable, "-c", program, emptied_url], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, database_url], capture_output=True, text=True, check=True)
     assert done.stdout == "1.22\n"
     assert KeyValueDatabase(database).conn.get("seen") == "1"

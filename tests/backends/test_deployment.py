@@ -44,8 +44,8 @@ def call(catalogue, name="answer"):
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = open_database(emptied_url)
+def database(database_url):
+    database = open_database(database_url)
     database.write(metadata.create_all)
     yield database
     database.close()
@@ -260,9 +260,9 @@ def test_a_deployment_made_meanwhile_is_not_lost(deployments, monkeypatch):
     assert sorted(deployments.files(deployments.active().id)) == ["answer.py", "b.py", "c.py"]
 
 
-def test_several_who_deploy_at_once_lose_nothing(database, ring, emptied_url):
+def test_several_who_deploy_at_once_lose_nothing(database, ring, database_url):
     def deploy(number):
-        own = open_database(emptied_url)
+        own = open_database(database_url)
         try:
             return Deployments(own, ring).deploy({f"file{number}.py": b"VALUE = %d" % number}).id
         finally:

@@ -16,8 +16,8 @@ def service(name):
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = open_database(emptied_url)
+def database(database_url):
+    database = open_database(database_url)
     database.write(metadata.create_all)
     yield database
     database.close()

@@ -26,8 +26,8 @@ class ManualClock:
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = Database(emptied_url)
+def database(database_url):
+    database = Database(database_url)
     database.write(leases.create)
     yield database
     database.close()

@@ -31,8 +31,8 @@ def clock():
 
 
 @pytest.fixture
-def lock(emptied_url, clock):
-    database = Database(emptied_url)
+def lock(database_url, clock):
+    database = Database(database_url)
     database.write(leases.create)
     yield Locks(database, clock=clock, sleep=clock.sleep)
     database.close()
@@ -84,8 +84,8 @@ def test_a_holder_that_is_late_releases_nothing_of_the_next_one(lock, clock):
             pass
 
 
-def test_threads_count_right_under_a_lock(emptied_url):
-    database = Database(emptied_url)
+def test_threads_count_right_under_a_lock(database_url):
+    database = Database(database_url)
     database.write(leases.create)
     lock = Locks(database)
     seen = []

@@ -35,8 +35,8 @@ def clock():
 
 
 @pytest.fixture
-def database(emptied_url):
-    database = Database(emptied_url)
+def database(database_url):
+    database = Database(database_url)
     database.write(lambda connection: metadata.create_all(connection, [background_calls, jobs_table, leases]))
     yield database
     database.close()
