@@ -203,6 +203,10 @@ class Deployments:
         """The files of a version. Raises ConfigurationError where it was changed in the database."""
         return self._content(version).files
 
+    def contracts_of(self, version: int) -> tuple[Contract, ...]:
+        """The contracts of a version, one that does not serve too. Raises ConfigurationError where it was changed in the database."""
+        return self._content(version).contracts
+
     def contracts(self) -> dict[str, Contract]:
         """The contract of every service that serves, by name, without importing any code: what an edge needs."""
         found = {one.name: one.contract for one in self._builtin}

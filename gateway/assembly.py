@@ -21,6 +21,7 @@ import gevent
 
 from backends.background import Queue
 from backends.cache import sweep_cache
+from backends.changelog import releases
 from backends.clock import utc_now
 from backends.consumer import Consumer
 from backends.leases import Lease, sweep_leases
@@ -76,6 +77,7 @@ class Gateway:
             lambda: gevent.sleep(0),
             first_use=Nonces(self._limit_store).first_use,
             listener=options.reached_at,
+            history=lambda: releases(self.runtime.deployments),
         )
         self.reloader = Reloader(self.runtime, compiler, self._took_up)
         self.pipeline = Pipeline(lambda: self.reloader.snapshot, self._record)

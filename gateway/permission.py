@@ -30,15 +30,17 @@ class Admission:
 
     def admit(self, exchange: Exchange) -> None:
         """Raises Problem 403 or 429."""
-        address = exchange.address
-        for denied in self._denied:
-            if address in denied:
-                raise Problem.of("address-not-allowed", "this address may not call here")
-        for allowed in self._allowed:
-            if address not in allowed:
-                raise Problem.of("address-not-allowed", "this address may not call here")
+        if not self.admits(exchange.address):
+            raise Problem.of("address-not-allowed", "this address may not call here")
         if self._debit is not None:
             self._debit(exchange)
+
+    def admits(self, address: str) -> bool:
+        """Whether the address may call here at all."""
+        for denied in self._denied:
+            if address in denied:
+                return False
+        return all(address in allowed for allowed in self._allowed) if self._allowed else True
 
 
 class Authority:

@@ -144,6 +144,14 @@ class Routes:
             self._literal[template] = leaf
         self._size += 1
 
+    def taken(self, template: str, methods: Iterable[str], *, prefix: bool = False) -> bool:
+        """Whether another channel has this template, without variables, and one of these methods, for any host."""
+        node: _Node | None = self._root
+        for segment in parse_template(template):
+            node = node.literals.get(str(segment)) if node is not None else None
+        leaf = None if node is None else node.rest if prefix else node.end
+        return leaf is not None and any(method in leaf.hosts.get("", {}) for method in methods)
+
     def find(self, host: str, path: str) -> Match | None:
         """The targets that *path* (decoded, canonical) leads to on *host*, or None."""
         leaf = self._literal.get(path)

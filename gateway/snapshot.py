@@ -7,14 +7,15 @@ change's; what takes long yields between its parts, so that requests go on meanw
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.authenticators import Authenticator, Credential, Tools, Verifying
 from gateway.channels import Channel
 from gateway.channels.rest import Runtime
-from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS
+from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs
+from gateway.configuration.objects import Definition
 from gateway.identification import Consumers, Security
 from gateway.permission import Admission, Authority
 from gateway.pipeline import (
@@ -39,8 +40,9 @@ from specs.registry import Registry
 
 if TYPE_CHECKING:
     from backends.catalogue import Catalogue, Deployed
+    from backends.changelog import Release
     from backends.executors import Executor
-    from gateway.configuration.objects import Configuration, Definition
+    from gateway.configuration.objects import Configuration
     from gateway.pipeline import Step
     from specs.formats import Format
 
@@ -62,6 +64,8 @@ class Snapshot:
     executor: Executor
     trusted: AddressList
     channels: Mapping[str, Channel] = field(default_factory=dict)
+    docs: Docs = field(default_factory=Docs)
+    history: Callable[[], Sequence[Release]] = tuple
     faults: tuple[str, ...] = ()
 
 
@@ -80,12 +84,14 @@ class Compiler:
         *,
         first_use: FirstUse,
         listener: str,
+        history: Callable[[], Sequence[Release]] = tuple,
     ) -> None:
         self._verifier = verifier
         self._limits = limits
         self._pause = pause
         self._first_use = first_use
         self._listener = listener
+        self._history = history
         self._formats: dict[str, Format] = {}
         self._channels: dict[str, tuple[Any, Channel]] = {}
         self._parts: dict[Any, Any] = {}
@@ -103,7 +109,9 @@ class Compiler:
         faults = [f"{kind}.{name}: {error}" for (kind, name), error in configuration.faults.items()]
         channels: dict[str, tuple[Any, Channel]] = {}
         shared = self._shared(configuration)
-        for number, (name, definition) in enumerate(configuration.of("channels").items()):
+        configured = configuration.of("channels")
+        built_in = documentation_channel(configuration)
+        for number, (name, definition) in enumerate([*configured.items(), *built_in.items()]):
             if number % AT_ONCE == 0:
                 self._pause()
             if not getattr(definition.settings, "enabled", True):
@@ -112,6 +120,8 @@ class Compiler:
                 key, channel = self._channel(configuration, definition, catalogue, shared)
                 for found in channel.routes():
                     target = found.answers or channel
+                    if definition.name in built_in and routes.taken(found.template, found.methods, prefix=found.prefix):
+                        continue  # what is configured comes before what is built in
                     routes.add(found.template, found.methods, target, name=name, hosts=found.hosts, prefix=found.prefix)
                 channels[name] = (key, channel)
             except ConfigurationError as error:
@@ -128,6 +138,8 @@ class Compiler:
             executor=executor,
             trusted=shared.trusted,
             channels={name: channel for name, (_, channel) in channels.items()},
+            docs=docs_of(configuration),
+            history=self._history,
             faults=tuple(faults),
         )
 
@@ -164,7 +176,8 @@ class Compiler:
         self, configuration: Configuration, definition: Definition, catalogue: Catalogue, shared: Shared
     ) -> tuple[Any, Channel]:
         settings = definition.settings
-        services = getattr(settings, "services", None) or (settings.service,)
+        service = getattr(settings, "service", None)
+        services = getattr(settings, "services", None) or ((service,) if service else ())
         deployed = {service: catalogue.find(service) for service in services}
         tunings = {service: configuration.find("services", service) for service in services}
         named = {name for alternative in settings.security for name in alternative}
@@ -187,7 +200,7 @@ class Compiler:
         public_url = configuration.gateway.public_url or self._listener
         channel: Channel = kind.build(definition.name, settings, runtimes, public_url.rstrip("/"))
         # Of several services only what the channel, its callers and the gateway have in common is limited here.
-        tuning = tunings[services[0]] if len(services) == 1 else None
+        tuning = next(iter(tunings.values())) if len(tunings) == 1 else None
         self._equip(channel, settings, settings.security, shared, tuning, path)
         for found in channel.routes():
             if found.answers is not None:
@@ -282,6 +295,32 @@ class Shared:
     denied: list[AddressList]
     allowed: list[AddressList]
     configuration: Configuration
+
+
+def docs_of(configuration: Configuration) -> Docs:
+    """What is said of the documentation, whether the document says anything of it or not."""
+    found = configuration.find("docs")
+    return found.settings if found is not None else Docs()
+
+
+def documentation_channel(configuration: Configuration) -> dict[str, Definition]:
+    """The built-in channel `docs`, unless it is switched off or configuration has a channel of that name."""
+    docs = docs_of(configuration)
+    if not docs.enabled or configuration.find("channels", "docs") is not None:
+        return {}
+    kind = CHANNELS.get("pages")
+    settings = kind.Settings(
+        path=docs.path,
+        also=["/openapi.json", "/openapi.yaml", "/.well-known/api-catalog"] if docs.openapi else [],
+        security=docs.security,
+        groups=docs.groups,
+        limit=docs.limit,
+        allow=docs.allow,
+        deny=docs.deny,
+    )
+    found = configuration.find("docs")
+    digest = found.digest if found is not None else ""
+    return {"docs": Definition("channels", "docs", "pages", settings, digest, configuration.revision)}
 
 
 def consumers_of(definitions: Iterable[Definition]) -> Consumers:

@@ -5,7 +5,7 @@ A channel object is one channel of one snapshot, with everything computed that c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.permission import Admission, Authority
     from gateway.pipeline import Step
     from gateway.quotas import Quotas
+    from specs.documents.interface import Operation
     from specs.exchange import Exchange
     from specs.problems import Problem
 
@@ -81,6 +82,10 @@ class Channel:
     def routes(self) -> Iterator[Route]:
         """Where the channel is found."""
         raise NotImplementedError
+
+    def operations(self) -> Iterable[Operation]:
+        """What can be called here, for documents; nothing where the channel is none for programs."""
+        return ()
 
     def open(self, exchange: Exchange) -> None:
         """Open: read the body as far as the operation and the credentials in it, where `opens` is true. Raises Problem."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from gateway import channels
 from gateway.channels import Route
 from gateway.configuration.parts import Formats
+from gateway.documentation.operations import rest_operations
 from specs import negotiation
 from specs.compiled import CompiledContract, without_details
 from specs.compression import decode_content, encode_content, encode_stream
@@ -20,6 +21,7 @@ from specs.settings import Size, setting
 
 if TYPE_CHECKING:
     from specs.contract import Contract
+    from specs.documents.interface import Operation
     from specs.exchange import Exchange
     from specs.formats import Format
 
@@ -78,6 +80,11 @@ class Channel(channels.Channel):
         if self.settings.methods:
             return tuple(self.settings.methods)
         return (self._contract.contract.verbs if self._contract is not None else ()) or DEFAULT_METHODS
+
+    def operations(self) -> Iterator[Operation]:
+        if self._contract is not None:
+            contract = self._contract.contract
+            yield from rest_operations(self.name, self.word, self.settings, self._methods(), contract)
 
     # validate
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backends.jobs import Job as ScheduledJob
-from gateway.configuration.parts import Addresses, ApiKey, Groups
+from gateway.configuration.parts import Addresses, ApiKey, Groups, PathTemplate, Requirements
 from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
 from specs.problems import ConfigurationError, nearest
@@ -206,12 +206,38 @@ class Sso(Settings):
 class Docs(Settings):
     """Documents made from contracts."""
 
-    enabled: bool = setting("whether documents are served; not part of this version", default=False)
+    enabled: bool = setting("whether documents are served", default=True)
+    path: PathTemplate = setting("where the pages are; documents for machines are below it too", default="/docs")
+    openapi: bool = setting(
+        "whether /openapi.json, /openapi.yaml and /.well-known/api-catalog lead there as well", default=True
+    )
+    console: bool = setting("whether there is a console, which tries calls from the browser", default=True)
+    shows: Literal["callable", "everything"] = setting(
+        "what a reader is shown: what they may call themselves, or everything", default="callable"
+    )
+    security: Requirements = setting("who may read: as the security of a channel", default=[])
+    groups: Groups = setting("groups one of which a reader has to be in", default=[])
+    limit: LimitName | None = setting("limit that all reading shares", default=None)
+    allow: Addresses = setting("addresses that may read; any if left out", default=[])
+    deny: Addresses = setting("addresses that may not read", default=[])
+    title: str = setting("what the interface is called", default="API")
+    version: str = setting("the version of the interface", default="1.0")
+    description: str = setting("what newcomers read first, in Markdown", default="")
+    namespaces: dict[str, str] = setting("what each namespace is about, in Markdown", default={})
+    colour: str = setting("colour of links and buttons, as #rrggbb", default="#4f46e5")
+    logo: str = setting("a picture instead of the letter mark: SVG text, or a data: URL of base64", default="")
+    css: str = setting("style sheet that is read after ours", default="")
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        if self.enabled:
-            raise ConfigurationError(f"{path}.enabled", "served documents are not part of this version", "write false")
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
+            raise ConfigurationError(f"{path}.colour", f"not a colour: '{self.colour}'", 'write "#4f46e5"')
+        if self.logo and not re.match(r"\s*<(\?xml|svg)|data:image/(png|jpeg|webp|gif|svg\+xml);base64,", self.logo):
+            raise ConfigurationError(
+                f"{path}.logo", "not a picture", 'write "${file:logo.svg}" or a data: URL of base64'
+            )
+        if "{" in self.path or self.path == "/":
+            raise ConfigurationError(f"{path}.path", f"pages cannot be at '{self.path}'", "write /docs")
 
 
 class Vault(Settings):

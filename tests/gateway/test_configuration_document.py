@@ -95,7 +95,7 @@ def test_security_is_an_or_of_ands():
         ("jobs: {a: {service: s, at: soon}}", "jobs.a.at: not a moment"),
         ("jobs: {a: {service: s, every: 1h, timezone: Mars}}", "jobs.a.timezone: no time zone called 'Mars'"),
         ("sso: {enabled: true}", "sso.enabled: single sign-on is not part of this version"),
-        ("docs: {enabled: true}", "docs.enabled: served documents are not part of this version"),
+        ("docs: {colour: red}", "docs.colour: not a colour: 'red'"),
         ("topics: {a: {}}", "topics.a: topics are not part of this version"),
         ("channels: {a: {type: rest, path: /a, service: b, response_headers: {'$box': x}}}", "not a key"),
     ],

@@ -1,0 +1,1 @@
+"""The documentation of a running gateway: what one caller may call, and the pages and files that say so."""

@@ -1,0 +1,201 @@
+"""What one caller may call: the `Interface` that documents and pages are printed from.
+
+SECURITY: A51. Nothing of a channel is shown to a caller whom the channel would turn away, and what is kept from one request to
+the next is kept by what was shown, never by who asked.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gateway.identification import Security
+from security.limits import NANOSECONDS, REQUESTS
+from specs.documents.interface import Interface, Operation, Policy, Scheme
+from specs.exchange import ANONYMOUS, Identity
+from specs.problems import Problem
+
+if TYPE_CHECKING:
+    from gateway.channels import Channel
+    from gateway.configuration.kinds import Docs
+    from gateway.snapshot import Snapshot
+    from security.limits import Charge
+    from specs.exchange import Exchange
+
+MOST_KEPT = 32
+
+
+class Caller(NamedTuple):
+    """Who is asking, as a channel would see them."""
+
+    identity: Identity
+    address: str
+
+
+class Shown(NamedTuple):
+    """What a caller is shown: *interface* has what they may call, *names* who they are by each definition that knows them.
+
+    *key* is the same for all callers who are shown the same.
+    """
+
+    interface: Interface
+    names: Mapping[str, Identity]
+    key: Any
+
+
+class Audience:
+    """The callers of one snapshot. *public_url* is where they reach the gateway."""
+
+    def __init__(self, snapshot: Snapshot, public_url: str) -> None:
+        self.snapshot = snapshot
+        self.docs: Docs = snapshot.docs
+        self._url = public_url
+        channels = [channel for channel in snapshot.channels.values() if channel.name]
+        self._operations: list[tuple[Channel, tuple[Operation, ...]]] = []
+        definitions: dict[str, Any] = {}
+        secured: Security | None = None
+        for channel in sorted(channels, key=lambda channel: channel.name):
+            security = getattr(channel, "security", None)
+            if security is not None:
+                secured = security
+                definitions.update({definition.name: definition for definition in security.definitions})
+            if found := tuple(channel.operations()):
+                self._operations.append((channel, found))
+        self._definitions = definitions
+        # What tells of failed credentials is the same for every channel: it counts by address.
+        self._security = (
+            Security([[one] for one in definitions.values()], secured.failed) if secured is not None else None
+        )
+        self._kept: OrderedDict[Any, Interface] = OrderedDict()
+
+    @property
+    def can_sign_in(self) -> bool:
+        """Whether a browser can ask for credentials that change what is shown."""
+        return any(scheme_of(one).kind == "basic" for one in self._definitions.values())
+
+    def challenge(self) -> Problem:
+        """What makes a browser ask for a name and a password."""
+        headers = [
+            ("WWW-Authenticate", d.challenge) for d in self._definitions.values() if scheme_of(d).kind == "basic"
+        ]
+        return Problem.of("unauthenticated", "sign in to see what you may call", headers=headers)
+
+    def of(self, exchange: Exchange) -> Shown:
+        """What the caller of *exchange* is shown. Raises Problem 401 where credentials came and are wrong."""
+        known = self._security.recognise(exchange) if self._security is not None else {}
+        everything = self.docs.shows == "everything"
+        parts: list[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]] = []
+        for channel, operations in self._operations:
+            caller = Caller(_identity(channel, known), exchange.address)
+            admitted = _admitted(channel, known, caller)
+            limits = _limits(channel, caller)
+            if everything or (admitted and limits is not None):
+                parts.append((channel, operations, limits or ()))
+        key = tuple((channel.name, limits) for channel, _, limits in parts)
+        interface = self._kept.get(key)
+        if interface is None:
+            interface = self._kept[key] = self._interface(parts)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return Shown(interface, known, key)
+
+    def left(self, exchange: Exchange, shown: Shown) -> dict[str, tuple[Policy, ...]]:
+        """The limits of each channel, with what is left of them for this caller."""
+        found: dict[str, tuple[Policy, ...]] = {}
+        wanted = {operation.channel for operation in shown.interface.operations}
+        for channel, _ in self._operations:
+            quotas = getattr(channel, "quotas", None)
+            if quotas is None or channel.name not in wanted:
+                continue
+            caller = Caller(_identity(channel, shown.names), exchange.address)
+            if (left := quotas_left(quotas, caller)) is not None:
+                found[channel.name] = left
+        return found
+
+    def whole(self) -> Interface:
+        """Everything there is, whoever may call it."""
+        return self._interface([(channel, operations, ()) for channel, operations in self._operations])
+
+    def _interface(self, parts: list[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]]) -> Interface:
+        operations = []
+        for _, found, limits in parts:
+            refusals = ("quota-exceeded", "address-not-allowed") if limits else ()
+            operations += [
+                replace(one, limits=limits, refusals=tuple(dict.fromkeys((*one.refusals, *refusals)))) for one in found
+            ]
+        named = {name for operation in operations for choice in operation.security for name in choice}
+        schemes = [scheme_of(self._definitions[name]) for name in sorted(named) if name in self._definitions]
+        docs = self.docs
+        return Interface(
+            title=docs.title,
+            version=docs.version,
+            url=self._url,
+            description=docs.description,
+            operations=tuple(operations),
+            schemes=tuple(schemes),
+        )
+
+
+def scheme_of(definition: Any) -> Scheme:
+    """How a security definition looks to its callers: what its challenge says."""
+    word = definition.challenge.partition(" ")[0]
+    settings = definition.settings
+    realm = getattr(settings, "realm", "") or ""
+    description = getattr(settings, "description", "") or ""
+    if word.lower() == "apikey":
+        return Scheme(definition.name, "key", getattr(settings, "header", "X-API-Key"), realm, description)
+    return Scheme(definition.name, word.lower(), "Authorization", realm, description)
+
+
+def _identity(channel: Channel, known: Mapping[str, Identity]) -> Identity:
+    for choice in channel.settings.security:
+        if all(name in known for name in choice):
+            return known[choice[0]]
+    return ANONYMOUS
+
+
+def _admitted(channel: Channel, known: Mapping[str, Identity], caller: Caller) -> bool:
+    choices = channel.settings.security
+    if choices and not any(all(name in known for name in choice) for choice in choices):
+        return False
+    admission, authority = getattr(channel, "admission", None), getattr(channel, "authority", None)
+    if admission is not None and not admission.admits(caller.address):
+        return False
+    return authority is None or _passes(lambda: authority.authorise(caller))
+
+
+def _limits(channel: Channel, caller: Caller) -> tuple[Policy, ...] | None:
+    """The limits that this caller meets at a channel; None where they keep the caller's address out."""
+    quotas = getattr(channel, "quotas", None)
+    if quotas is None:
+        return ()
+    try:
+        charges: tuple[Charge, ...] = quotas.chain(caller.address, caller.identity)
+    except Problem:
+        return None
+    return tuple(
+        Policy(charge.policy, charge.level, charge.rate.count, charge.rate.period_ns // NANOSECONDS)
+        for charge in charges
+        if charge.shown and charge.rate.unit == REQUESTS
+    )
+
+
+def quotas_left(quotas: Any, caller: Caller) -> tuple[Policy, ...] | None:
+    """The limits of a channel with what is left of them for a caller; None where the caller is kept out."""
+    try:
+        states = quotas.left(caller.address, caller.identity)
+    except Problem:
+        return None
+    return tuple(Policy(s.policy, s.level, s.quota, s.window_s, s.remaining) for s in states)
+
+
+def _passes(step: Callable[[], object]) -> bool:
+    try:
+        step()
+    except Problem:
+        return False
+    return True

@@ -1,0 +1,456 @@
+"""OpenAPI 3.1 of an `Interface`, assembled by apispec. The same interface gives the same bytes.
+
+>>> from specs.contract import Contract, Field
+>>> get = Contract("customer.get", input=(Field("cust_id", "int"),), output=(Field("name"),))
+>>> one = Operation("get-customer", "get-customer", "rest", "GET", "/customers/{cust_id}", get, variables=("cust_id",))
+>>> found = document(Interface("My API", "1", operations=(one,)))
+>>> found["openapi"], list(found["paths"]["/customers/{cust_id}"]["get"]["responses"])
+('3.1.0', ['200', 'default'])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+import yaml
+from apispec import APISpec
+
+from specs import strict_json
+from specs.contract import Contract, Field
+from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
+from specs.documents.samples import sample_of, sample_output, sample_value
+from specs.formats import Format, form, json_, plain, xml
+from specs.problems import CODES, TYPES, Problem
+from specs.schema import schema_of, schema_of_contract, schema_of_field
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "json": json_.Format(), "xml": xml.Format(), "form": form.Format(), "plain": plain.Format(),
+}  # fmt: skip
+#: Answers of the gateway itself, by status: the component's name and what it means to a caller.
+ANSWERS: Final = {
+    400: ("BadRequest", "The request cannot be understood: `errors` says where and why."),
+    401: ("Unauthenticated", "The credentials are missing or wrong."),
+    403: ("Forbidden", "This caller, or calls from this address, are not allowed here."),
+    404: ("NotFound", "Nothing is found here."),
+    406: ("NotAcceptable", "None of the media types in `Accept` is offered."),
+    408: ("RequestTimeout", "The body took too long to arrive."),
+    413: ("BodyTooLarge", "The body is larger than is taken here."),
+    415: ("UnsupportedMediaType", "The body's media type is none of those that are read here."),
+    429: ("QuotaExceeded", "Too many calls: `Retry-After` says when the next one is let in."),
+    500: ("InternalError", "Something failed in the service or in the gateway: quote the `cid` when you report it."),
+    502: ("BackendFailed", "A system behind the service did not answer as it should."),
+    503: ("Unavailable", "The service cannot be reached at the moment."),
+    504: ("DeadlineExceeded", "The answer was not there in time."),
+}
+_HEADERS: Final = {
+    "RequestId": ("The id of this call: the log has its details under it.", "7f3a1c52e0b94d6c"),
+    "RateLimit": ("What is left of each quota, and when there is more.", '"standard";r=99;t=1'),
+    "RateLimitPolicy": ("The quotas that this call counts against: their sizes and windows in seconds.", '"standard";q=100;w=60'),
+    "RetryAfter": ("Seconds after which the same request may be sent again.", "1"),
+    "WwwAuthenticate": ("How to prove who is calling, once for each way there is.", 'Basic realm="Partners"'),
+}  # fmt: skip
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def document(interface: Interface) -> dict[str, Any]:
+    """The interface as an OpenAPI document."""
+    return _Document(interface).build()
+
+
+def to_json(found: Mapping[str, Any]) -> bytes:
+    """A document as JSON text."""
+    return orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def to_yaml(found: Mapping[str, Any]) -> bytes:
+    """A document as YAML text, in its own order and without anchors."""
+    text: str = yaml.dump(found, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text.encode()
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+class _Document:
+    def __init__(self, interface: Interface) -> None:
+        self._interface = interface
+        self._schemes = {
+            scheme.name: key for scheme, key in zip(interface.schemes, _keys(interface.schemes), strict=True)
+        }
+        operations = [operation for operation in interface.operations if operation.kind != "soap"]
+        self._operations = sorted(operations, key=lambda o: (o.path, _METHODS.index(o.method), o.id))
+        xml_services = {o.contract.service for o in operations if "xml" in o.formats}
+        self._as_xml = frozenset(xml_services)
+        self._inputs = unique(f"{channel} input" for channel in dict.fromkeys(o.channel for o in self._operations))
+        self._outputs = unique(f"{name} output" for name in dict.fromkeys(o.contract.service for o in self._operations))
+        self._schemas: dict[str, dict[str, Any]] = {}
+        self._answers: dict[str, dict[str, Any]] = {}
+
+    def build(self) -> dict[str, Any]:
+        interface = self._interface
+        about: dict[str, Any] = {"description": interface.description} if interface.description else {}
+        more: dict[str, Any] = {
+            "info": about,
+            "servers": [{"url": interface.url or "/"}],
+            "tags": [
+                {"name": name or "services"} for name in dict.fromkeys(o.contract.namespace for o in self._operations)
+            ],
+        }
+        spec = APISpec(title=interface.title, version=interface.version, openapi_version="3.1.0", **more)
+        for operation in self._operations:
+            # The methods of a path come together: apispec puts them into one path item.
+            spec.path(operation.path, operations={operation.method.lower(): self._operation(operation)})
+        for scheme in interface.schemes:
+            spec.components.security_scheme(self._schemes[scheme.name], _scheme(scheme))
+        if self._operations:
+            spec.components.schema("Problem", PROBLEM)
+            for name, (description, example) in _HEADERS.items():
+                spec.components.header(
+                    name, {"description": description, "schema": {"type": "string"}, "example": example}
+                )
+        for name, schema in self._schemas.items():
+            spec.components.schema(name, schema)
+        for name, answer in self._answers.items():
+            spec.components.response(name, answer)
+        found: dict[str, Any] = spec.to_dict()
+        order = ("openapi", "info", "servers", "tags", "paths", "components")
+        return {key: found[key] for key in order if key in found and (found[key] or key == "paths")}
+
+    def _operation(self, operation: Operation) -> dict[str, Any]:
+        contract = operation.contract
+        described = [contract.documentation or contract.summary, operation.description]
+        if operation.limits:
+            described.append("**Limits:** " + ", ".join(policy.sentence for policy in operation.limits) + ".")
+        found: dict[str, Any] = {
+            "operationId": operation.id,
+            "summary": contract.summary.rstrip(".") or operation.id,
+            "description": "\n\n".join(text for text in described if text) or contract.service,
+            "tags": [contract.namespace or "services"],
+        }
+        if operation.deprecated:
+            found["deprecated"] = True
+        if parameters := self._parameters(operation):
+            found["parameters"] = parameters
+        if operation.has_body and (body := self._body(operation)):
+            found["requestBody"] = body
+        found["responses"] = self._responses(operation)
+        found["security"] = [{self._schemes[name]: [] for name in choice} for choice in operation.security]
+        found["x-service"] = contract.service
+        if contract.namespace:
+            found["x-namespace"] = contract.namespace
+        if contract.invokes:
+            found["x-invokes"] = list(contract.invokes)
+        if operation.limits:
+            found["x-rate-limits"] = [_policy(policy) for policy in operation.limits]
+        return found
+
+    def _parameters(self, operation: Operation) -> list[dict[str, Any]]:
+        found = [_parameter(field, "path") for field in operation.path_fields]
+        return found + [_parameter(field, "query") for field in operation.query_fields]
+
+    def _body(self, operation: Operation) -> dict[str, Any]:
+        contract, fields = operation.contract, operation.body_fields
+        if fields == () and contract.schema is None:
+            return {}
+        key = self._inputs[f"{operation.channel} input"]
+        schema = self._input_schema(contract, fields, key)
+        named = bool(schema)
+        if named:
+            self._schemas[key] = schema
+        reference = {"$ref": f"#/components/schemas/{key}"} if named else {}
+        wrapped = _wrapped(reference, contract.request_elem)
+        content: dict[str, Any] = {}
+        for word in operation.formats:
+            if word == "plain":
+                content["text/plain"] = {"schema": {"type": "string"}}
+                continue
+            for media_type in FORMATS[word].media_types[:1] if word != "form" else FORMATS[word].media_types:
+                content[media_type] = {"schema": wrapped if word == "json" else reference}
+                if fields:
+                    content[media_type]["example"] = request_example(operation, word)
+        required = any(field.required for field in fields or ())
+        return {"content": content, **({"required": True} if required else {})}
+
+    def _input_schema(self, contract: Contract, fields: tuple[Field, ...] | None, key: str) -> dict[str, Any]:
+        declared = (
+            _with_xml(schema_of(fields), fields, "request")
+            if fields is not None and contract.service in self._as_xml
+            else (schema_of(fields) if fields is not None else {})
+        )
+        if contract.schema is None:
+            return declared
+        own = _placed(dict(contract.schema), key if fields is None else f"{key}/allOf/1")
+        return own if fields is None else {"allOf": [declared, own]}
+
+    def _responses(self, operation: Operation) -> dict[str, Any]:
+        headers = {"X-Request-Id": _header("RequestId")}
+        if operation.limits:
+            headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
+        found: dict[str, Any] = {
+            "200": {"description": "What the service answers.", "headers": headers, **self._content(operation)}
+        }
+        kind = "Any" if {"json", "xml"} <= set(operation.formats) else "Xml" if operation.formats[0] == "xml" else ""
+        by_status: dict[int, list[str]] = {}
+        for code in operation.refusals:
+            by_status.setdefault(CODES[code][0], []).append(code)
+        for status in sorted(by_status):
+            name = f"{ANSWERS[status][0]}{kind}"
+            if name not in self._answers:
+                self._answers[name] = _answer(status, kind)
+            found[str(status)] = {"$ref": f"#/components/responses/{name}"}
+        name = f"Refused{kind}"
+        if name not in self._answers:
+            self._answers[name] = {
+                "description": "Any other refusal: a problem (RFC 9457) of the service's own.",
+                "headers": {"X-Request-Id": _header("RequestId")},
+                "content": _problem_content(kind, []),
+            }
+        found["default"] = {"$ref": f"#/components/responses/{name}"}
+        return found
+
+    def _content(self, operation: Operation) -> dict[str, Any]:
+        contract = operation.contract
+        content: dict[str, Any] = {}
+        for word in operation.formats:
+            media_type = FORMATS[word].content_type.partition(";")[0]
+            if media_type in content:
+                continue
+            if word == "plain":
+                content[media_type] = {"schema": {"type": "string"}}
+            elif contract.output is None:
+                content[media_type] = {"schema": {}}
+            elif contract.output:
+                key = self._outputs[f"{contract.service} output"]
+                if key not in self._schemas:
+                    schema = schema_of_contract(contract, "output")
+                    if contract.service in self._as_xml:
+                        schema = _with_xml(schema, contract.output, contract.response_elem or "response")
+                    self._schemas[key] = schema
+                reference = {"$ref": f"#/components/schemas/{key}"}
+                schema = _wrapped(reference, contract.response_elem) if word != "xml" else reference
+                content[media_type] = {"schema": schema, "example": answer_example(contract, word)}
+        return {"content": content} if content else {}
+
+
+def request_example(operation: Operation, word: str) -> Any:
+    """The sample of a body: a JSON value, or the text of another format."""
+    fields = operation.body_fields or ()
+    value = _plain(sample_of(fields))
+    if word == "xml":
+        return request_text(operation, word)
+    return {operation.contract.request_elem: value} if word == "json" and operation.contract.request_elem else value
+
+
+def answer_example(contract: Contract, word: str) -> Any:
+    """The sample of an answer: a JSON value, or the text of another format."""
+    text = answer_text(contract, word)
+    return text if word == "xml" else orjson.loads(text)
+
+
+def request_text(operation: Operation, word: str) -> str:
+    """The body of the sample request, as it is sent."""
+    fields, contract = operation.body_fields or (), operation.contract
+    if word == "xml":
+        shaped = Contract(contract.service, output=fields, response_elem=contract.request_elem or "request")
+        return FORMATS["xml"].render(sample_of(fields), shaped).decode()
+    if word == "form":
+        return "&".join(f"{name}={value}" for name, value in _plain(sample_of(fields)).items())
+    return pretty(request_example(operation, "json"))
+
+
+def answer_text(contract: Contract, word: str) -> str:
+    """The body of the sample answer, as it comes."""
+    if contract.output is None:
+        return ""
+    rendered = FORMATS["xml" if word == "xml" else "json"].render(sample_output(contract), contract)
+    return rendered.decode() if word == "xml" else pretty(orjson.loads(rendered))
+
+
+def pretty(value: Any) -> str:
+    """A JSON value for people."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def problem_example(code: str) -> dict[str, Any]:
+    """A problem as its caller gets it."""
+    status, title = CODES[code]
+    found: dict[str, Any] = {
+        "type": TYPES.get(code, f"urn:gatewright:problem:{code}"), "title": title, "status": status,
+        "detail": _DETAILS.get(code, title.lower()), "code": code, "cid": "7f3a1c52e0b94d6c",
+    }  # fmt: skip
+    if code == "invalid-input":
+        found["errors"] = [{"pointer": "/cust_id", "code": "missing", "detail": "this member is required"}]
+    return found
+
+
+_DETAILS = {
+    "invalid-input": "one member cannot be used", "unauthenticated": "send the credentials that WWW-Authenticate asks for",
+    "quota-exceeded": "try again in 1 s",
+    "internal-error": "the request could not be completed; quote the cid when you report this",
+    "address-not-allowed": "this address may not call here", "forbidden": "this caller is in none of the groups that may call here",
+}  # fmt: skip
+
+PROBLEM: Final[dict[str, Any]] = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457). `code` is a stable word; `cid` is what to quote when you report it.",
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "description": "A URI that names the kind of problem."},
+        "title": {"type": "string", "description": "The kind of problem in words."},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
+        "detail": {"type": "string", "description": "What is wrong with this very request."},
+        "code": {"type": "string", "description": "A word that never changes: what programs go by."},
+        "cid": {"type": "string", "description": "The id of the call, the same as in `X-Request-Id`."},
+        "errors": {
+            "type": "array",
+            "description": "Each thing that is wrong with the input.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string", "description": "Where, as a JSON pointer (RFC 6901)."},
+                    "code": {"type": "string", "description": "What, as a word."},
+                    "detail": {"type": "string", "description": "What, as a sentence."},
+                },
+                "required": ["pointer", "code", "detail"],
+                "xml": {"name": "error"},
+            },
+            "xml": {"wrapped": True},
+        },
+    },
+    "required": ["type", "title", "status", "code", "cid"],
+    "xml": {"name": "problem", "namespace": xml.PROBLEM_NAMESPACE},
+}
+
+
+def _answer(status: int, kind: str) -> dict[str, Any]:
+    headers = {"X-Request-Id": _header("RequestId")}
+    if status in (429, 503):
+        headers["Retry-After"] = _header("RetryAfter")
+    if status == 429:
+        headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
+    if status == 401:
+        headers["WWW-Authenticate"] = _header("WwwAuthenticate")
+    codes = [code for code in _SHOWN if CODES[code][0] == status]
+    return {"description": ANSWERS[status][1], "headers": headers, "content": _problem_content(kind, codes)}
+
+
+#: Those of the published problems that callers of channels meet.
+_SHOWN = (
+    "malformed-body", "invalid-input", "bad-request", "unauthenticated", "address-not-allowed", "forbidden", "no-such-path",
+    "not-acceptable", "request-timeout", "body-too-large", "unsupported-media-type", "quota-exceeded", "internal-error",
+    "invalid-response", "backend-failed", "service-not-deployed", "overloaded", "backend-unavailable", "deadline-exceeded",
+    "backend-timeout",
+)  # fmt: skip
+
+
+def _problem_content(kind: str, codes: Sequence[str]) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    found: dict[str, Any] = {}
+    if kind != "Xml":
+        examples = {code: {"value": problem_example(code)} for code in codes}
+        found["application/problem+json"] = {"schema": schema, **({"examples": examples} if examples else {})}
+    if kind:
+        texts = {code: {"value": _problem_xml(code)} for code in codes}
+        found["application/problem+xml"] = {"schema": schema, **({"examples": texts} if texts else {})}
+    return found
+
+
+def _problem_xml(code: str) -> str:
+    example = problem_example(code)
+    return FORMATS["xml"].render_problem(Problem.of(code, example["detail"]), example["cid"])[0].decode()
+
+
+def _parameter(field: Field, place: str) -> dict[str, Any]:
+    schema = schema_of_field(field)
+    description = schema.pop("description", "")
+    if isinstance(schema.get("type"), list):
+        schema["type"] = schema["type"][0]
+    found: dict[str, Any] = {"name": field.name, "in": place}
+    if description:
+        found["description"] = description
+    if place == "path" or field.required:
+        found["required"] = True
+    found["schema"] = schema
+    if field.required or field.type == "enum":
+        found["example"] = _plain(sample_value(field))
+    return found
+
+
+def _scheme(scheme: Scheme) -> dict[str, Any]:
+    described = {"description": scheme.description or scheme.realm} if scheme.description or scheme.realm else {}
+    if scheme.kind == "key":
+        return {"type": "apiKey", "in": "header", "name": scheme.header, **described}
+    return {"type": "http", "scheme": scheme.kind, **described}
+
+
+def _keys(schemes: Iterable[Scheme]) -> list[str]:
+    """A component's key for each scheme: its name, where that can be one."""
+    found: list[str] = []
+    for scheme in schemes:
+        key = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in scheme.name)
+        while key in found:
+            key += "-"
+        found.append(key)
+    return found
+
+
+def _policy(policy: Policy) -> dict[str, Any]:
+    return {"policy": policy.name, "level": policy.level, "quota": policy.quota, "window": policy.window}
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: schema}, "required": [name]} if name else schema
+
+
+def _plain(value: Any) -> Any:
+    return orjson.loads(strict_json.dumps(value))
+
+
+def _with_xml(schema: dict[str, Any], fields: Sequence[Field] | None, root: str) -> dict[str, Any]:
+    """*schema* with what its XML form is called: the root element, and lists as elements around their items."""
+    found = {**schema, "xml": {"name": root}}
+    if found.get("type") == "array":
+        found["xml"]["wrapped"] = True
+        found["items"] = {**_lists(found["items"]), "xml": {"name": "item"}}
+        return found
+    return _lists(found)
+
+
+def _lists(schema: dict[str, Any]) -> dict[str, Any]:
+    found = dict(schema)
+    if "properties" in found:
+        found["properties"] = {name: _lists(held) for name, held in found["properties"].items()}
+    if "items" in found:
+        found["items"] = {**_lists(found["items"]), "xml": {"name": "item"}}
+        found.setdefault("xml", {"wrapped": True})
+    return found
+
+
+def _placed(schema: dict[str, Any], key: str) -> dict[str, Any]:
+    """A JSON Schema file at its place in the document: what it says of itself by ``#/...`` is found there."""
+    schema.pop("$schema", None)
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if "$id" in value and value is not schema:
+                return value
+            found = {name: walk(held) for name, held in value.items()}
+            target = found.get("$ref")
+            if (
+                isinstance(target, str)
+                and target.startswith("#")
+                and (target == "#" or target[1] == "/")
+                and "$id" not in schema
+            ):
+                found["$ref"] = f"#/components/schemas/{key}{target[1:]}"
+            return found
+        return [walk(held) for held in value] if isinstance(value, list) else value
+
+    return walk(schema)  # type: ignore[no-any-return]
