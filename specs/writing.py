@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from specs.bounds import limits_of
 from specs.contract import UNSET, Contract, Field
-from specs.conversions import Convert, converter, csv_line
+from specs.conversions import Convert, converter, csv_line, kept_type
 from specs.mismatch import Mismatch, mismatch
 from specs.problems import Fault, Problem
 from specs.reading import MOST_FAULTS, default_value, each
@@ -74,7 +74,7 @@ class Writer:
     def _record(self, payload: Any) -> dict[str, Any]:
         found = _write_members(self._plan, payload)
         if self._skip_empty:
-            required = {name for name, _, needed, *_ in self._plan if needed}
+            required = {name for name, _, _, needed, *_ in self._plan if needed}
             found = {
                 name: value
                 for name, value in found.items()
@@ -110,13 +110,14 @@ _EMPTY_FORMS: dict[str, Any] = {
     "nested": {},
 }
 
-_Member = tuple[str, Convert, bool, bool, Any]
+_Member = tuple[str, type | None, Convert, bool, bool, Any]
 
 
 def _plan(fields: Sequence[Field]) -> list[_Member]:
     return [
         (
             field.name,
+            kept_type(field),
             value_writer(field),
             field.required,
             field.nullable,
@@ -135,8 +136,11 @@ def _write_members(plan: list[_Member], value: Any) -> dict[str, Any]:
     get = _getter(value)
     found: dict[str, Any] = {}
     faults: list[Fault] | None = None
-    for name, convert, required, nullable, default in plan:
+    for name, kept, convert, required, nullable, default in plan:
         given = get(name, UNSET)
+        if type(given) is kept:
+            found[name] = given
+            continue
         if given is None:
             if nullable:
                 found[name] = None

@@ -184,7 +184,7 @@ def _handler_of(deployed: Deployed, method: str) -> Any:
 def _outcome(response: Response, deployed: Deployed, cid: str) -> Outcome:
     payload = response.payload
     status, headers, content_type = response.status_code, response.header_pairs(), response.content_type
-    if isinstance(payload, Iterator) and deployed.contract.output is None:
+    if deployed.contract.output is None and isinstance(payload, Iterator):
         return Outcome(None, status, headers, content_type, _as_bytes(payload))
     if content_type and isinstance(payload, (str, bytes)):
         return Outcome(payload, status, headers, content_type)
