@@ -16,6 +16,7 @@ from urllib.parse import quote
 from gateway import channels
 from gateway.channels import Route
 from gateway.channels.rest import Cors, Runtime, not_deployed, told
+from gateway.documentation.operations import soap_operations
 from specs import soap
 from specs.compression import decode_content
 from specs.documents import wsdl
@@ -31,6 +32,7 @@ from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 
 if TYPE_CHECKING:
     from specs.contract import Contract
+    from specs.documents.interface import Operation as Documented
     from specs.exchange import Exchange
     from specs.xml_text import Element
 
@@ -133,6 +135,7 @@ class Channel(channels.Channel):
         self._max_body = max(runtime.max_body for runtime in runtimes.values())
         self._cors = Cors(settings.cors, ["POST"]) if settings.cors is not None else None
         self._description = Description(name, settings, self.endpoint, public_url)
+        self._url = public_url + settings.path
 
     @classmethod
     def build(cls, name: str, settings: Any, runtimes: Mapping[str, Runtime], public_url: str) -> Self:
@@ -145,6 +148,10 @@ class Channel(channels.Channel):
             yield Route(
                 self.settings.path, ("GET",), hosts, answers=self._description, secured=self.settings.wsdl == "secured"
             )
+
+    def operations(self) -> Iterator[Documented]:
+        contracts = {name: operation.contract for name, operation in self._operations.items()}
+        yield from soap_operations(self.name, self.settings, self.endpoint.namespace, contracts, self._url)
 
     # open
 

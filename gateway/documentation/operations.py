@@ -1,4 +1,4 @@
-"""The operations of a REST channel, as documents tell of them.
+"""The operations of channels, as documents tell of them.
 
 >>> openapi_path("/orders/{number:int}/{file:path}")
 ('/orders/{number}/{file}', ('number', 'file'), True)
@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.routes import Variables, parse_template
+from specs import soap
 from specs.contract import Contract
-from specs.documents.interface import BODILESS, Operation, operation_ids
+from specs.documents.interface import BODILESS, Operation, Sample, operation_ids
+from specs.documents.samples import sample_of, sample_output
+from specs.problems import Problem
+from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 
 
 def rest_operations(
@@ -30,7 +34,7 @@ def rest_operations(
             variables=variables,
             formats=tuple(settings.format),
             security=tuple(tuple(str(one) for one in choice) for choice in settings.security),
-            refusals=tuple(_refusals(settings, method, contract, converted)),
+            refusals=tuple(_refusals(settings, method, contract, converted, formats=len(settings.format))),
             description=settings.description,
             deprecated=settings.deprecated,
             hosts=tuple(settings.host),
@@ -50,7 +54,7 @@ def openapi_path(template: str) -> tuple[str, tuple[str, ...], bool]:
     return template, tuple(names), converted
 
 
-def _refusals(settings: Any, method: str, contract: Contract, converted: bool) -> Iterator[str]:
+def _refusals(settings: Any, method: str, contract: Contract, converted: bool, *, formats: int) -> Iterator[str]:
     """The codes that the gateway itself may answer with, whatever the service does."""
     body = method not in BODILESS
     if body:
@@ -64,6 +68,50 @@ def _refusals(settings: Any, method: str, contract: Contract, converted: bool) -
         yield from ("forbidden", "address-not-allowed")
     if converted:
         yield "no-such-path"
-    if len(settings.format) > 1:
+    if formats > 1:
         yield "not-acceptable"
     yield from ("internal-error", "backend-failed", "service-not-deployed", "overloaded", "deadline-exceeded")
+
+
+def soap_operations(
+    name: str, settings: Any, namespace: str, contracts: Mapping[str, Contract], url: str
+) -> Iterator[Operation]:
+    """The operations of a SOAP endpoint, by their names; *url* is where it is called, and described."""
+    path, variables, _ = openapi_path(settings.path)
+    links = (
+        ("WSDL", f"{url}?wsdl"),
+        ("WSDL, SOAP 1.1", f"{url}?wsdl&soap=1.1"),
+        ("WSDL, SOAP 1.2", f"{url}?wsdl&soap=1.2"),
+    )
+    for operation, contract in sorted(contracts.items()):
+        takes, gives = Members(fields_in(contract)), Members(fields_out(contract))
+        sent = sample_of(contract.input) if contract.input is not None else {}
+        came = wrap_answer(contract, sample_output(contract) if contract.output is not None else {})
+        yield Operation(
+            id=f"{operation_ids(name, ['POST'])[0]}-{operation}",
+            channel=name,
+            kind="soap",
+            method="POST",
+            path=path,
+            contract=contract,
+            variables=variables,
+            formats=("soap",),
+            security=tuple(tuple(str(one) for one in choice) for choice in settings.security),
+            refusals=tuple(_refusals(settings, "POST", contract, False, formats=1)),
+            description=settings.description,
+            deprecated=settings.deprecated,
+            hosts=tuple(settings.host),
+            requests=tuple(_envelopes(operation, namespace, takes, sent)),
+            answers=tuple(_envelopes(f"{operation}Response", namespace, gives, came)),
+            links=links if settings.wsdl != "off" else (),
+            action=operation,
+        )
+
+
+def _envelopes(element: str, namespace: str, members: Members, value: Mapping[str, Any]) -> Iterator[Sample]:
+    try:
+        inside = members.write(value)
+    except Problem:  # a sample that XML cannot hold
+        return
+    for label, version in (("SOAP 1.1", soap.SOAP11), ("SOAP 1.2", soap.SOAP12)):
+        yield Sample(label, version.content_type, soap.answer(version, element, namespace, inside).decode())

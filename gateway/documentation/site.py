@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import jinja2
 import orjson
+from lxml import etree
 
 from backends.changelog import Release
 from gateway.configuration.kinds import Docs
@@ -177,13 +178,13 @@ class Site:
         else:
             request = snippets.request_of(self.interface, operation, words[0])
             made = [Panel(name, write(request), "code") for _, name, write in snippets.LANGUAGES]
-        requests = [Panel(sample.label, sample.text, "xml") for sample in operation.requests]
-        answers = [Panel(sample.label, sample.text, "xml") for sample in operation.answers]
+        requests = [Panel(sample.label, indented(sample.text), "xml") for sample in operation.requests]
+        answers = [Panel(sample.label, indented(sample.text), "xml") for sample in operation.answers]
         for word in words if operation.kind != "soap" else ():
             if operation.has_body and operation.body_fields:
-                requests.append(Panel(word.upper(), request_text(operation, word), word))
+                requests.append(Panel(word.upper(), _shown(request_text(operation, word), word), word))
             if operation.contract.output:
-                answers.append(Panel(word.upper(), answer_text(operation.contract, word), word))
+                answers.append(Panel(word.upper(), _shown(answer_text(operation.contract, word), word), word))
         by_status: dict[int, list[str]] = {}
         for refusal in operation.refusals:
             by_status.setdefault(CODES[refusal][0], []).append(refusal)
@@ -289,6 +290,18 @@ def fields_of_schema(schema: Mapping[str, Any]) -> tuple[Field, ...]:
                 Field(name, kind, required, values=tuple(held.get("enum", ())), limits=limits, description=description)
             )
     return tuple(found)
+
+
+def indented(text: str) -> str:
+    """XML with each element on a line of its own, for people."""
+    root = etree.fromstring(text.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    etree.indent(root)
+    declaration = text.partition("?>")[0] + "?>\n" if text.startswith("<?xml") else ""
+    return declaration + str(etree.tostring(root, encoding="unicode"))
+
+
+def _shown(text: str, word: str) -> str:
+    return indented(text) if word == "xml" else text
 
 
 def _simplest(operation: Operation) -> tuple[bool, ...]:

@@ -78,10 +78,10 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 class _Document:
     def __init__(self, interface: Interface) -> None:
         self._interface = interface
-        self._schemes = {
-            scheme.name: key for scheme, key in zip(interface.schemes, _keys(interface.schemes), strict=True)
-        }
         operations = [operation for operation in interface.operations if operation.kind != "soap"]
+        named = {name for operation in operations for choice in operation.security for name in choice}
+        self._used = [scheme for scheme in interface.schemes if scheme.name in named]
+        self._schemes = {scheme.name: key for scheme, key in zip(self._used, _keys(self._used), strict=True)}
         self._operations = sorted(operations, key=lambda o: (o.path, _METHODS.index(o.method), o.id))
         xml_services = {o.contract.service for o in operations if "xml" in o.formats}
         self._as_xml = frozenset(xml_services)
@@ -104,7 +104,7 @@ class _Document:
         for operation in self._operations:
             # The methods of a path come together: apispec puts them into one path item.
             spec.path(operation.path, operations={operation.method.lower(): self._operation(operation)})
-        for scheme in interface.schemes:
+        for scheme in self._used:
             spec.components.security_scheme(self._schemes[scheme.name], _scheme(scheme))
         if self._operations:
             spec.components.schema("Problem", PROBLEM)
