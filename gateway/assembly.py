@@ -29,9 +29,10 @@ from backends.scheduler import Scheduler
 from gateway.bounds import Bounds
 from gateway.commands import key_file
 from gateway.journal import Journal
+from gateway.limit_stores import Stores, open_store
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
-from gateway.quotas import Limits, open_store
+from gateway.quotas import Limits
 from gateway.reload import Reloader
 from gateway.replay import Nonces
 from gateway.runtime import Runtime
@@ -70,10 +71,12 @@ class Gateway:
         database = open_database(options.database or options.data)
         self.runtime = Runtime(database, Keyring.open(key_file(options.data, options.keys)))
         self._limit_store = open_store(options.data)
+        self._stores = Stores(self._limit_store, share=options.worker_count, later=gevent.spawn)
+        self._stores.publish(self.metrics)
         verifier = Verifier(self.runtime.hasher, self.runtime.hashing, CredentialCache())
         compiler = Compiler(
             verifier,
-            Limits(self._limit_store),
+            Limits(self._stores),
             lambda: gevent.sleep(0),
             first_use=Nonces(self._limit_store).first_use,
             listener=options.reached_at,
@@ -108,7 +111,7 @@ class Gateway:
         gevent.killall(self._greenlets, timeout=1.0)
         self.metrics.write()
         self.journal.stop()
-        self._limit_store.close()
+        self._stores.close()
         self.runtime.close()
 
     def _background(self) -> list[Any]:
@@ -196,6 +199,7 @@ class Gateway:
                 log.error("every thread for blocking services is taken for good: worker %s makes room", os.getpid())
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
+            self.metrics.facts["limits"] = self._stores.facts()
             try:
                 self.metrics.write()
             except OSError as error:

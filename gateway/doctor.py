@@ -33,10 +33,10 @@ from gateway.configuration.kinds import CONNECTORS
 from gateway.configuration.preparation import prepare
 from gateway.configuration.sealing import Sealer
 from gateway.configuration.store import Store
+from gateway.limit_stores import FILE_NAME as LIMITS_FILE
 from gateway.listening import bind, short_name
 from gateway.migrations import HEAD, migrate, schema_version
 from gateway.options import Endpoint, Options
-from gateway.quotas import FILE_NAME as LIMITS_FILE
 from gateway.version import version
 from security.database import FILE_NAME, Database, open_database
 from security.limits.shm import DEFAULT_SLOTS, HEADER_BYTES, SLOT_BYTES

@@ -31,6 +31,7 @@ from prometheus_client.exposition import generate_latest
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 #: What the surplus is counted as, once there are as many names as there may be.
 OTHERS = "~others"
+_MOST_ROWS = 2000
 _FIRST_BUCKET = 6
 _SECONDS = _FIRST_BUCKET + len(BUCKETS) + 1
 _ROW = [0] * _SECONDS + [0.0]
@@ -56,6 +57,7 @@ class Metrics:
         self._rows: dict[str, list[Any]] = {}
         self._codes: dict[str, int] = {}
         self._read: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._tables: dict[str, tuple[tuple[str, ...], Callable[[], Mapping[tuple[str, ...], int]]]] = {}
         self._path: Path | None = None
 
     def observe(self, channel: str, status: int, seconds: float, code: str = "") -> None:
@@ -81,6 +83,10 @@ class Metrics:
         """Publish what *read* gives, which never goes down, as ``gatewright_<name>_total``."""
         self._read[name] = ("counter", read)
 
+    def table(self, name: str, labels: tuple[str, ...], read: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
+        """Publish the counts that *read* gives by labels as ``gatewright_<name>_total``; without *labels* for operators alone."""
+        self._tables[name] = (labels, read)
+
     def record(self) -> dict[str, Any]:
         """Everything counted so far, as plain values."""
         read = [(kind, name, float(call())) for name, (kind, call) in self._read.items()]
@@ -92,6 +98,10 @@ class Metrics:
             "codes": self._codes,
             "gauges": {name: value for kind, name, value in read if kind == "gauge"},
             "counters": {name: value for kind, name, value in read if kind == "counter"},
+            "tables": {
+                name: {"labels": labels, "rows": [[*key, count] for key, count in call().items()]}
+                for name, (labels, call) in self._tables.items()
+            },
         }
 
     def write(self) -> None:
@@ -150,7 +160,7 @@ class Collected:
 
 def merge(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The sum of *records*."""
-    total: dict[str, Any] = {"channels": {}, "codes": {}, "gauges": {}, "counters": {}}
+    total: dict[str, Any] = {"channels": {}, "codes": {}, "gauges": {}, "counters": {}, "tables": {}}
     for record in records:
         for channel, row in record.get("channels", {}).items():
             before = total["channels"].get(channel, _ROW)
@@ -158,7 +168,17 @@ def merge(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         for family in ("codes", "gauges", "counters"):
             for name, value in record.get(family, {}).items():
                 total[family][name] = total[family].get(name, 0) + value
+        for name, table in record.get("tables", {}).items():
+            _add_rows(total["tables"].setdefault(name, {"labels": table["labels"], "rows": []}), table["rows"])
     return total
+
+
+def _add_rows(table: dict[str, Any], rows: Iterable[list[Any]]) -> None:
+    counts = {tuple(key): count for *key, count in table["rows"]}
+    for *key, count in rows:
+        counts[tuple(key)] = counts.get(tuple(key), 0) + count
+    largest = sorted(counts.items(), key=lambda item: item[1], reverse=True)
+    table["rows"] = [[*key, count] for key, count in largest[:_MOST_ROWS]]
 
 
 def render(total: Mapping[str, Any], gauges: Mapping[str, float] | None = None) -> bytes:
@@ -199,6 +219,12 @@ class _Families:
         yield problems
         for name, value in sorted(total["counters"].items()):
             yield CounterMetricFamily(f"gatewright_{name}", name.replace("_", " "), value=value)
+        for name, table in sorted(total["tables"].items()):
+            if table["labels"]:
+                family = CounterMetricFamily(f"gatewright_{name}", name.replace("_", " "), labels=table["labels"])
+                for *key, count in table["rows"]:
+                    family.add_metric(key, count)
+                yield family
         for name, value in sorted({**total["gauges"], **self._gauges}.items()):
             yield GaugeMetricFamily(f"gatewright_{name}", name.replace("_", " "), value=value)
 

@@ -1,43 +1,38 @@
 """Limits on the request path: which buckets a request falls into, and what its caller is told.
 
-Two debits. *Admission*, before anybody is identified: by address, and once more for a failed authentication. *Quota*,
-after it: the whole chain (gateway, channel, service, groups, consumer) at once, all or nothing.
+Two debits. *Admission*, before anybody is identified: by address, and once more for a failed authentication; local to the machine
+and never given back. *Quota*, after it: the whole chain (`security.limits.LEVELS`) at once, all or nothing. Bytes of answers are
+charged, and requests that run counted out, when the request is over.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.limit_headers import headers_of
+from gateway.limit_stores import Stores
 from security.addresses import parse_address
-from security.limits import Charge, Decision, State, Store, StoreUnavailable
+from security.limits import AT_ONCE, BYTES, REQUESTS, Charge, Decision, State
 from security.limits.rules import CompiledLimit
-from security.limits.shm import SharedMemoryStore
 from specs.problems import Problem
 
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration, Definition
-    from specs.exchange import Exchange
+    from gateway.pipeline import Step
+    from specs.exchange import Exchange, Identity
 
-log = logging.getLogger("gatewright.limits")
+#: Chains kept by channel. A full cache starts anew: it holds nothing that cannot be computed again (A43).
+CHAINS = 20_000
 
-FILE_NAME = "limits.table"
-
-
-def open_store(data: Path) -> Store:
-    """The counters of this machine, shared by its processes. Raises ConfigurationError where they do not fit."""
-    return SharedMemoryStore(data / FILE_NAME)
+Entry = tuple[str, str | bytes, CompiledLimit]
 
 
 class Limits:
     """The limits of one process. A limit that did not change is the same compiled object in each snapshot."""
 
-    def __init__(self, store: Store, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._store = store
-        self._clock = clock
+    def __init__(self, stores: Stores) -> None:
+        self.stores = stores
         self._compiled: dict[str, tuple[str, CompiledLimit]] = {}
 
     def admission(self, configuration: Configuration) -> Callable[[Exchange], None] | None:
@@ -45,17 +40,17 @@ class Limits:
         name = configuration.gateway.admission
         if name is None:
             return None
-        compiled = self._compile(configuration, name)
-        fails_open = configuration.gateway.on_store_failure == "allow"
+        compiled = self.compile(configuration, name)
+        debit_local = self.stores.local_debit(configuration.gateway.on_store_failure)
 
         def debit(exchange: Exchange) -> None:
-            # SECURITY: A33. By address, since nothing else is proven yet; the address is the right-most untrusted one (A20).
-            # A22: of IPv6 the /64, since whoever has one address has all of them.
-            address = parse_address(exchange.address)
-            subject = address.bucket() if address is not None else exchange.address.encode()
-            charges = compiled.charges("admission", subject, exchange.address)
+            charges = compiled.charges("admission", subject_of(exchange.address), exchange.address)
             if charges:
-                self.debit(charges, fails_open)
+                decision = debit_local(charges)
+                if decision is not None and (decision.violated or decision.shadowed):
+                    self.stores.tally(charges, decision, exchange.address, exchange.address)
+                    if decision.violated:
+                        raise refusal(charges, decision, configuration.gateway.legacy_headers)
 
         return debit
 
@@ -68,115 +63,221 @@ class Limits:
         self, configuration: Configuration, channel: str, settings: Any, tuning: Definition | None
     ) -> Quotas | None:
         """The quotas that requests of a channel fall under, or None where there are none."""
-        fixed: list[tuple[str, str, CompiledLimit]] = []
-        named = (
-            ("gateway", "", configuration.gateway.limit),
-            ("channel", channel, settings.limit),
-            (
-                "service",
-                tuning.name if tuning is not None else "",
-                tuning.settings.limit if tuning is not None else None,
-            ),
-        )
+        gateway = configuration.gateway
+        fixed: list[Entry] = []
+        named = [("gateway", "", gateway.limit), ("channel", channel, settings.limit)]
+        if tuning is not None:
+            named.append(("service", tuning.name, tuning.settings.limit))
         for level, subject, name in named:
             if name is not None:
-                fixed.append((level, subject, self._compile(configuration, name)))
-        groups = {n: self._compile(configuration, d.settings.limit) for n, d in _limited(configuration, "groups")}
-        consumers = {n: self._compile(configuration, d.settings.limit) for n, d in _limited(configuration, "consumers")}
-        if not fixed and not (settings.security and (groups or consumers)):
+                fixed.append((level, subject, self.compile(configuration, name)))
+        levels = {
+            "service": self._named(configuration, "services") if not hasattr(settings, "service") else {},
+            "operation": {
+                operation: self.compile(configuration, name)
+                for operation, name in (getattr(settings, "operation_limits", None) or {}).items()
+            },
+        }
+        if settings.security:
+            for kind, level in (("groups", "group"), ("security", "security"), ("consumers", "consumer")):
+                levels[level] = self._named(configuration, kind)
+        if not fixed and not any(levels.values()):
             return None
-        return Quotas(self, fixed, groups, consumers, configuration.gateway.on_store_failure == "allow")
+        cost = getattr(settings, "cost", 1) * (tuning.settings.cost if tuning is not None else 1)
+        return Quotas(self.stores, gateway, fixed, levels, cost)
 
-    def debit(self, charges: tuple[Charge, ...], fails_open: bool) -> Decision | None:
-        """Take one from every bucket, or from none. Raises Problem 429; 503 where the counters cannot be reached.
-
-        With *fails_open* requests go on uncounted meanwhile: the answer is None.
-        """
-        try:
-            decision = self._store.debit(charges, self._clock())
-        except StoreUnavailable as error:
-            log.error("limits cannot be counted: %s", error)
-            if fails_open:
-                return None
-            raise Problem.of("overloaded", "limits cannot be counted at the moment", headers=RETRY_SOON) from error
-        if decision.allowed:
-            return decision
-        retry_after = str(max(1, decision.retry_after))
-        if decision.full:
-            raise Problem.of("overloaded", "too many callers at once", headers=[("Retry-After", retry_after)])
-        raise Problem.of(
-            "quota-exceeded",
-            f"try again in {retry_after} s",
-            headers=[("Retry-After", retry_after), *headers_of(decision.states)],
-            members={"violated-policies": list(decision.violated)},
-        )
-
-    def _compile(self, configuration: Configuration, name: str) -> CompiledLimit:
+    def compile(self, configuration: Configuration, name: str) -> CompiledLimit:
+        """The limit definition *name*, compiled once."""
         definition = configuration.objects["limits", name]
         found = self._compiled.get(name)
         if found is None or found[0] != definition.digest:
             found = self._compiled[name] = (definition.digest, definition.settings.compile(name))
         return found[1]
 
-
-RETRY_SOON = (("Retry-After", "1"),)
+    def _named(self, configuration: Configuration, kind: str) -> dict[str, CompiledLimit]:
+        return {
+            name: self.compile(configuration, definition.settings.limit)
+            for name, definition in configuration.of(kind).items()
+            if getattr(definition.settings, "limit", None) is not None
+        }
 
 
 class Quotas:
-    """The quotas of one channel: those that every request falls under, and those of groups and consumers."""
+    """The quotas of one channel: those that every request falls under, and those that depend on who calls what.
+
+    *levels* are limits by level and name. *cost* is what a call of the channel takes.
+    """
 
     def __init__(
         self,
-        limits: Limits,
-        fixed: Iterable[tuple[str, str, CompiledLimit]],
-        groups: Mapping[str, CompiledLimit],
-        consumers: Mapping[str, CompiledLimit],
-        fails_open: bool,
+        stores: Stores,
+        gateway: Any,
+        fixed: Iterable[Entry],
+        levels: Mapping[str, Mapping[str, CompiledLimit]],
+        cost: int = 1,
     ) -> None:
-        self._limits = limits
+        self._stores = stores
+        self._legacy = gateway.legacy_headers
+        self._storage = gateway.limit_storage
+        self._storage = gateway.limit_storage
         self._fixed = tuple(fixed)
-        self._groups = groups
-        self._consumers = consumers
-        self._fails_open = fails_open
+        self._levels = levels
+        self._by_operation = bool(levels.get("service") or levels.get("operation"))
+        self._cost = cost
+        limits = [compiled for _, _, compiled in self._fixed]
+        limits += [compiled for named in levels.values() for compiled in named.values()]
+        self._timed = any(compiled.timed for compiled in limits)
+        self._replacing = any(rule.replaces for compiled in limits for rule in compiled.rules)
+        #: Whether something is left to do when a request is over.
+        self.has_end = any(unit != REQUESTS for compiled in limits for unit in compiled.units)
+        durable = any(compiled.durable for compiled in limits)
+        self._debit = stores.debit(gateway.limit_storage, gateway.on_store_failure, durable)
+        self._chains: dict[Any, tuple[Charge, ...]] = {}
 
-    def debit(self, exchange: Exchange) -> None:
-        """Take one from each, or from none. Raises Problem 429 or 403, and fills the headers that callers read."""
-        address = exchange.address
+    def debit(self, exchange: Exchange) -> tuple[Charge, ...]:
+        """Take one from each, or from none. Raises Problem 429 or 403, and fills the headers that callers read.
+
+        Gives what has to be settled when the request is over.
+        """
         identity = exchange.identity
-        charges: tuple[Charge, ...] = ()
-        for level, subject, compiled in self._fixed:
-            charges += compiled.charges(level, subject, address)
-        if identity.kind == "consumer":
-            for group in identity.groups:
-                limit = self._groups.get(group)
-                if limit is not None:
-                    charges += limit.charges("group", group, address)
-            limit = self._consumers.get(identity.name)
-            if limit is not None:
-                charges += limit.charges("consumer", identity.name, address)
+        service, operation = _called(exchange) if self._by_operation else ("", "")
+        charges = self.chain(exchange.address, identity, service, operation)
         if not charges:
-            return
-        decision = self._limits.debit(charges, self._fails_open)
-        if decision is not None:
-            exchange.limit_headers = headers_of(decision.states)
+            return ()
+        if self.has_end:
+            length = max(exchange.body_length, len(exchange.body))
+            charges = tuple(one.costing(length) if one.rate.unit == BYTES else one for one in charges)
+        decision = self._debit(charges)
+        if decision is None:
+            return ()
+        if decision.violated or decision.shadowed:
+            who = identity.name or exchange.address
+            self._stores.tally(charges, decision, who, exchange.address)
+            if decision.violated:
+                raise refusal(charges, decision, self._legacy)
+        exchange.limit_headers = headers_of(decision.states, legacy=self._legacy)
+        if not self.has_end:
+            return ()
+        return tuple(
+            one for one in charges
+            if one.rate.unit == BYTES or (one.rate.unit == AT_ONCE and one.policy not in decision.shadowed)
+        )  # fmt: skip
+
+    def left(self, address: str, identity: Identity) -> tuple[State, ...]:
+        """What is left of each quota for a caller, from whom nothing is taken. Raises Problem 403."""
+        charges = tuple(one for one in self.chain(address, identity) if one.rate.unit == REQUESTS and one.shown)
+        return self._stores.peek(self._storage, charges) if charges else ()
+
+    def chain(self, address: str, identity: Identity, service: str = "", operation: str = "") -> tuple[Charge, ...]:
+        """The buckets of one request, from the widest level. Raises Problem 403."""
+        # PERF: one look-up (0.4 us) for a caller who was here before, however many levels there are.
+        key = (address, identity.name, identity.kind, identity.definition, service, operation)
+        found = self._chains.get(key)
+        if found is not None:
+            return found
+        entries = self.entries(identity, service, operation)
+        if self._replacing:
+            rules = [compiled.rule_for(address) for _, _, compiled in entries]
+            replaced = frozenset[str]().union(*(rule.replaces for rule in rules if rule is not None))
+            entries = [entry for entry in entries if entry[0] not in replaced]
+        charges: tuple[Charge, ...] = ()
+        for level, subject, compiled in entries:
+            charges += compiled.charges(level, subject, address, self._cost)
+        if not self._timed:
+            if len(self._chains) >= CHAINS:
+                self._chains.clear()
+            self._chains[key] = charges
+        return charges
+
+    def entries(self, identity: Identity, service: str = "", operation: str = "") -> list[Entry]:
+        """The limits that a request of *identity* falls under: level, subject and definition."""
+        entries = list(self._fixed)
+        levels = self._levels
+        named: list[tuple[str, str]] = [("service", service), ("operation", operation)]
+        if identity:
+            if identity.kind == "consumer":
+                named += [("group", group) for group in sorted(identity.groups)]
+            named.append(("security", identity.definition))
+            named.append(("user" if identity.kind == "user" else "consumer", identity.name))
+        for level, name in named:
+            compiled = levels.get(level, {}).get(name)
+            if compiled is not None:
+                entries.append((level, name, compiled))
+        return entries
+
+    def until_answered(self, steps: Iterable[Step]) -> Step:
+        """The debit and the steps after it, as one step: what is left over is settled however they end."""
+        rest = tuple(steps)
+
+        def limit_and_answer(exchange: Exchange) -> None:
+            charges = self.debit(exchange)
+            try:
+                for step in rest:
+                    step(exchange)
+            except BaseException:
+                self._stores.settle(self._storage, charges, 0)
+                raise
+            stream = exchange.response_stream
+            if charges and stream is not None:
+                exchange.response_stream = _Counted(
+                    stream, lambda sent: self._stores.settle(self._storage, charges, sent)
+                )
+            elif charges:
+                self._stores.settle(self._storage, charges, len(exchange.response_body))
+
+        return limit_and_answer
 
 
-def headers_of(states: Iterable[State]) -> list[tuple[str, str]]:
-    """``RateLimit`` and ``RateLimit-Policy`` as in draft-ietf-httpapi-ratelimit-headers-11.
+class _Counted:
+    """A streamed answer that tells how many bytes of it were sent, once, when it is over or given up."""
 
-    >>> headers_of([State("channel", "standard", 100, 60, 99, 1)])
-    [('RateLimit-Policy', '"standard";q=100;w=60'), ('RateLimit', '"standard";r=99;t=1')]
-    """
-    policies: dict[str, str] = {}
-    items: list[str] = []
-    for state in states:
-        # Two levels may use one definition; a policy's name has to be its own.
-        name = state.policy if state.policy not in policies else f"{state.level}-{state.policy}"
-        quoted = name.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "replace").decode()
-        policies[name] = f'"{quoted}";q={state.quota};w={state.window_s}'
-        items.append(f'"{quoted}";r={state.remaining};t={state.reset_s}')
-    return [("RateLimit-Policy", ", ".join(policies.values())), ("RateLimit", ", ".join(items))]
+    def __init__(self, stream: Iterable[bytes], told: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._told: Callable[[int], None] | None = told
+        self._sent = 0
+
+    def __iter__(self) -> Any:
+        try:
+            for part in self._stream:
+                self._sent += len(part)
+                yield part
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """The answer is over."""
+        told, self._told = self._told, None
+        if told is not None:
+            told(self._sent)
+            close = getattr(self._stream, "close", None)
+            if close is not None:
+                close()
 
 
-def _limited(configuration: Configuration, kind: str) -> list[tuple[str, Definition]]:
-    return [(n, d) for n, d in configuration.of(kind).items() if d.settings.limit is not None]
+def subject_of(address: str) -> bytes:
+    """What an address is counted as before anybody is identified."""
+    # SECURITY: A33. By address, since nothing else is proven yet; the address is the right-most untrusted one (A20).
+    # A22: of IPv6 the /64, since whoever has one address has all of them.
+    parsed = parse_address(address)
+    return parsed.bucket() if parsed is not None else address.encode()
+
+
+def refusal(charges: Iterable[Charge], decision: Decision, legacy: bool = False) -> Problem:
+    """What a caller is told whom *decision* refuses: 429, or 503 where there is no room for another bucket."""
+    retry_after = str(max(1, decision.retry_after))
+    if decision.full:
+        return Problem.of("overloaded", "too many callers at once", headers=[("Retry-After", retry_after)])
+    hidden = {charge.policy for charge in charges if not charge.shown}
+    shown = [policy for policy in decision.violated if policy not in hidden]
+    return Problem.of(
+        "quota-exceeded",
+        f"try again in {retry_after} s",
+        headers=[("Retry-After", retry_after), *headers_of(decision.states, legacy=legacy)],
+        members={"violated-policies": list(dict.fromkeys(shown))} if shown else {},
+    )
+
+
+def _called(exchange: Exchange) -> tuple[str, str]:
+    """The service and the operation that a message calls, where the channel has several."""
+    operation = getattr(exchange.opened, "operation", None)
+    return (operation.service, operation.name) if operation is not None else ("", "")

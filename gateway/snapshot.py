@@ -256,10 +256,11 @@ class Compiler:
         if authority:
             channel.authority = authority
             steps.append(authorise)
+        answer: tuple[Step, ...] = (validate, execute, serialise)
         if quotas is not None:
             channel.quotas = quotas
-            steps.append(limit)
-        channel.steps = (*steps, validate, execute, serialise)
+            answer = (quotas.until_answered(answer),) if quotas.has_end else (limit, *answer)
+        channel.steps = (*steps, *answer)
         # SECURITY: A52, A24. A preflight holds no credentials; it passes the admission of the channel all the same.
         channel.options_steps = (*([admit] if admission else []), answer_options)
 

@@ -122,3 +122,53 @@ def _wait_for_postgresql(server: PostgreSQL, process: subprocess.Popen[bytes], l
             time.sleep(0.05)
         else:
             return
+
+
+class Redis:
+    """A Redis (or Valkey) server that a test may kill and start again on the same port. *url* is where it is."""
+
+    def __init__(self, port: int, folder: Path, program: str, arguments: tuple[str, ...]) -> None:
+        self.port = port
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._folder = folder
+        self._command = (program, *arguments, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, with nothing in it, and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                    probe.sendall(b"PING\r\n")
+                    if probe.recv(64).startswith(b"+PONG"):
+                        return
+            except OSError:
+                pass
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"Redis did not start: {(self._folder / 'log').read_text()}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once, as a machine that fails does."""
+        if self._process is not None:
+            stop(self._process, signal.SIGKILL)
+            self._process = None
+
+
+@contextmanager
+def redis_server(*arguments: str) -> Iterator[Redis]:
+    """A server of our own that keeps nothing on the disk; *arguments* are further ones of ``redis-server``."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        pytest.skip("server missing: Redis (apt-get install redis-server)")
+    folder = Path(tempfile.mkdtemp(prefix="gw-redis-", dir="/tmp"))
+    server = Redis(free_port(), folder, program, ("--save", "", "--appendonly", "no", *arguments))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from specs import settings
+from specs.names import LimitName
 from specs.settings import setting
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Authenticator:
         """What every security definition can be told."""
 
         description: str = setting("a sentence for documents", default="")
+        limit: LimitName | None = setting("limit that all callers who are proven by it share", default=None)
 
     def __init__(self, name: str, settings: Any, tools: Tools) -> None:
         self.name = name

@@ -60,6 +60,7 @@ class Channel:
         )
         groups: Groups = setting("groups one of which the caller has to be in", default=[])
         limit: LimitName | None = setting("limit that all calls of this channel share", default=None)
+        cost: int = setting("hits that a call takes from every limit", default=1)
         allow: Addresses = setting("addresses that may call; any if left out", default=[])
         deny: Addresses = setting("addresses that may not call", default=[])
         deadline: Seconds | None = setting(

@@ -25,6 +25,17 @@ from specs.settings import Password, Seconds, Settings, Size, setting
 
 AUTHENTICATORS = Registry("authenticator", "gateway.authenticators", "Authenticator")
 CHANNELS = Registry("channel", "gateway.channels", "Channel")
+#: How the URL of a store of limits may begin; what is held by reference is only known when it is resolved.
+STORAGES = (
+    "redis://",
+    "rediss://",
+    "redis+sentinel://",
+    "redis+cluster://",
+    "valkey://",
+    "valkeys://",
+    "redis+unix://",
+    "${",
+)
 CONNECTORS = Registry("connector", "backends.connectors", "Connector")
 
 
@@ -69,7 +80,11 @@ class Gateway(Settings):
     allow: Addresses = setting("addresses and networks that may call at all; all if left out", default=[])
     deny: Addresses = setting("addresses and networks that may not", default=[])
     admission: LimitName | None = setting("limit definition by address, before callers are identified", default=None)
-    limit_storage: str = setting("where limits are counted: shm, the shared memory of this machine", default="shm")
+    limit_storage: str = setting(
+        "where limits are counted: shm, the shared memory of this machine, or redis://host:port/0 for several machines",
+        default="shm",
+    )
+    legacy_headers: bool = setting("whether answers carry X-RateLimit-Limit, -Remaining and -Reset too", default=False)
     on_store_failure: Literal["deny", "allow", "local"] = setting(
         "what becomes of requests while limits cannot be counted: deny, allow, or this process's own share",
         default="deny",
@@ -80,11 +95,11 @@ class Gateway(Settings):
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        if self.limit_storage != "shm":
+        if self.limit_storage != "shm" and not self.limit_storage.startswith(STORAGES):
             raise ConfigurationError(
                 f"{path}.limit_storage",
-                f"limits cannot be counted in '{self.limit_storage}' by this version",
-                "use shm",
+                f"limits cannot be counted in '{self.limit_storage[:60]}'",
+                "use shm, redis://host:6379/0, redis+sentinel://host:26379/service/0 or redis+cluster://host:6379",
             )
         if self.public_url is not None and not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", self.public_url):
             raise ConfigurationError(
@@ -126,6 +141,7 @@ class Consumer(Settings):
     apikey: KeyCredential | list[KeyCredential] | None = setting("its API keys", default=None)
     limit: LimitName | None = setting("limit definition of this consumer, over all channels", default=None)
     allow: Addresses = setting("addresses and networks that it may call from; all if left out", default=[])
+    deny: Addresses = setting("addresses and networks that it may not call from", default=[])
     attributes: dict[str, Any] = setting("further facts that services may read", default={})
     enabled: bool = setting("whether its credentials are taken", default=True)
     description: str = setting("a sentence for documents", default="")
@@ -157,6 +173,7 @@ class Service(Settings):
     )
     deadline: Seconds | None = setting("when its answer is due; what its class says if left out", default=None)
     limit: LimitName | None = setting("limit definition of the service, over all channels", default=None)
+    cost: int = setting("hits that a call takes from every limit", default=1)
     enabled: bool = setting("whether it can be called", default=True)
     description: str = setting("a sentence for documents", default="")
 

@@ -90,17 +90,38 @@ class Charge(NamedTuple):
     cost: int = 1
     algorithm: str = GCRA
     shown: bool = True
+    durable: bool = False
 
     @classmethod
     def of(
-        cls, level: str, key: bytes, policy: str, rate: Rate, *, cost: int = 1, shadow: bool = False, shown: bool = True
+        cls,
+        level: str,
+        key: bytes,
+        policy: str,
+        rate: Rate,
+        *,
+        cost: int = 1,
+        shadow: bool = False,
+        shown: bool = True,
+        durable: bool = False,
     ) -> Charge:
         """The charge of *cost* hits of *rate*. Raises ValueError for a cost that could never be paid."""
         if not 0 < cost <= rate.most_at_once:
             raise ValueError(f"a request that costs {cost} is never let in where {rate.most_at_once} may come at once")
         interval = rate.interval_ns
         return cls(
-            level, key, policy, rate, interval, rate.capacity_ns, cost * interval, shadow, cost, rate.algorithm, shown
+            level,
+            key,
+            policy,
+            rate,
+            interval,
+            rate.capacity_ns,
+            cost * interval,
+            shadow,
+            cost,
+            rate.algorithm,
+            shown,
+            durable,
         )
 
     def costing(self, cost: int) -> Charge:
@@ -167,6 +188,13 @@ class Decision:
     def states(self) -> tuple[State, ...]:
         """Each bucket after the debit, for the RateLimit fields. Worked out when asked for."""
         return tuple(_state(charge, owed) for charge, owed in zip(self._charges, self._after, strict=True))
+
+    def joined(self, other: Decision) -> Decision:
+        """This and *other* as one: both let the request in."""
+        return Decision(
+            (*self._charges, *other._charges), (*self._before, *other._before), (*self._after, *other._after),
+            shadowed=self.shadowed + other.shadowed,
+        )  # fmt: skip
 
     def before(self) -> Decision:
         """The same verdict with the buckets as they were."""

@@ -142,7 +142,8 @@ class CompiledLimit:
         self._by_address: dict[str, tuple[Rule, ...]] = {}
         self._charges: dict[tuple[str, str | bytes, str, int], tuple[Charge, ...]] = {}
         self._active: dict[tuple[TimeRange, ...], tuple[int, bool]] = {}
-        self._timed = any(rule.during for rule in self.rules)
+        self.timed = any(rule.during for rule in self.rules)
+        self.units = frozenset(rate.unit for rate in self._rates())
 
     def rule_for(self, address: str) -> Rule | None:
         """The rule that counts for *address* now; None where none does."""
@@ -151,7 +152,7 @@ class CompiledLimit:
             rules = self._by_address[address]
         except KeyError:
             rules = self._rules_for(address)
-        if not self._timed:
+        if not self.timed:
             return rules[0] if rules else None
         return next((rule for rule in rules if not rule.during or self._counts_now(rule.during)), None)
 
@@ -220,6 +221,7 @@ class CompiledLimit:
             rate,
             shadow=self.shadow,
             shown=self.shown,
+            durable=self.durable,
         )
         # WHY: a request at once is one, whatever it costs; bytes are known with the request alone.
         return charge if rate.unit in (AT_ONCE, BYTES) or cost * rule.cost == 1 else charge.costing(cost * rule.cost)

@@ -89,7 +89,7 @@ def test_security_is_an_or_of_ands():
         ("security: {a: {type: apikey, key: '1234567890123456', groups: [g]}}", "security.a: give a key or groups"),
         ("consumers: {a: {basic: {username: 'a:b', password: x}}}", "consumers.a.basic.username: a username is not empty"),
         ("consumers: {a: {groups: ['*']}}", "consumers.a.groups: '*' stands for every consumer"),
-        ("gateway: {limit_storage: 'redis://x'}", "gateway.limit_storage: limits cannot be counted in 'redis://x'"),
+        ("gateway: {limit_storage: 'mongo://x'}", "gateway.limit_storage: limits cannot be counted in 'mongo://x'"),
         ("jobs: {a: {service: s}}", "jobs.a: a job has one of every, cron and at"),
         ("jobs: {a: {service: s, cron: '61 * * * *'}}", "jobs.a.cron: not a cron expression"),
         ("jobs: {a: {service: s, at: soon}}", "jobs.a.at: not a moment"),
