@@ -245,8 +245,7 @@ class Members:
             try:
                 if place.form == "list" and member is not None:
                     assert place.item is not None
-                    for one in member:
-                        _write_value(parts, place.tag, one, place.item)
+                    _write_each(parts, place.tag, member, place.item)
                 else:
                     _write_value(parts, place.tag, member, place)
             except NotXml as error:
@@ -315,6 +314,17 @@ def _day(text: str) -> str:
     return match[1] if match else text
 
 
+def _write_each(parts: list[str], tag: str, values: Iterable[Any], place: _Place) -> None:
+    for position, one in enumerate(values):
+        try:
+            _write_value(parts, tag, one, place)
+        except NotXml as error:
+            raise _Misfit(str(error), position) from None
+        except _Misfit as misfit:
+            misfit.way.insert(0, position)
+            raise
+
+
 def _write_value(parts: list[str], tag: str, value: Any, place: _Place) -> None:
     if value is None:
         parts.append(f'<{tag} xsi:nil="true"/>')
@@ -329,8 +339,7 @@ def _write_value(parts: list[str], tag: str, value: Any, place: _Place) -> None:
     elif place.form == "rows":
         assert place.item is not None
         parts.append(f"<{tag}>")
-        for one in value:
-            _write_value(parts, ITEM, one, place.item)
+        _write_each(parts, ITEM, value, place.item)
         parts.append(f"</{tag}>")
     elif type(value) in _XSI_TYPES and place.free.kind == "any":
         parts.append(f'<{tag} xsi:type="xsd:{_XSI_TYPES[type(value)]}">{escape(_print(value))}</{tag}>')

@@ -69,14 +69,16 @@ class Endpoint:
         """
         named = [contract.class_name or pascal(contract.service.rpartition(".")[2]) for contract in contracts]
         operations: dict[str, Contract] = {}
+        elements = {FAULT_ELEMENT}
         for contract, short in zip(contracts, named, strict=True):
-            # One operation's answer must not be called as another one.
-            unique = named.count(short) == 1 and short.removesuffix("Response") not in set(named) - {short}
-            name = short if unique and is_name(short) and short != FAULT_ELEMENT else pascal(contract.service)
+            name = short if named.count(short) == 1 and is_name(short) else pascal(contract.service)
             if name in operations:
                 raise ConfigurationError(
                     "services", f"'{contract.service}' and '{operations[name].service}' would both be '{name}'"
                 )
+            if not elements.isdisjoint((name, f"{name}Response")):
+                name = f"{name}2"  # one's call would be another one's answer
+            elements.update((name, f"{name}Response"))
             operations[name] = contract
         if not namespace:
             shared = {contract.namespace for contract in contracts} - {""}
