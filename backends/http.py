@@ -7,7 +7,7 @@ content coding, so nothing that a system answers makes it talk to another one or
     client.request("GET", "/stock/7").json()
 
 Calls block the greenlet where gevent has patched sockets, else the thread. `backends.http_wire` is one connection of the
-pool, `backends.breaker` the decision to leave a failing system alone.
+pool, `backends.http_stream` an answer taken piece by piece, `backends.breaker` the decision to leave a failing system alone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,14 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from backends.breaker import Breaker
-from backends.http_wire import Connection, Headers, Origin, Response, encode_headers, encode_request
+from backends.http_stream import NothingAnswered, Patience, Streamed, begin_stream
+from backends.http_wire import Connection, Headers, Origin, Response, encode_headers, encode_request, encode_stream_head
 from specs.problems import BackendError, BackendTimeout, BackendUnavailable
 
-__all__ = ["Client", "Headers", "Origin", "Response", "Usage", "origin_of", "tls_context"]
+__all__ = [
+    "IDEMPOTENT", "Client", "Headers", "NothingAnswered", "Origin", "PoolExhausted", "Response", "Streamed", "Usage",
+    "origin_of", "tls_context",
+]  # fmt: skip
 
 #: Methods that may be repeated: RFC 9110, 9.2.2.
 IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"))
@@ -72,7 +76,8 @@ class Client:
     connection broke before any byte of an answer: of idempotent methods, and of any method that was never sent because
     connecting failed. A timeout is not repeated, and an answer is an answer whatever its status. *headers* go with every
     call that has none of the same name. *max_response* is in bytes. *max_idle* is how long, in seconds, an unused
-    connection is kept.
+    connection is kept. Statuses in *failing* count as failures for the breaker where an answer is streamed.
+    Without *own_host* each call brings the Host header.
     """
 
     def __init__(
@@ -89,6 +94,8 @@ class Client:
         headers: Iterable[tuple[str, str]] = (),
         tls: ssl.SSLContext | None = None,
         breaker: Breaker | None = None,
+        failing: Iterable[int] = (),
+        own_host: bool = True,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
         self.origin = origin
@@ -102,14 +109,15 @@ class Client:
         self._max_response = max_response
         self._tls = (tls or tls_context()) if origin.scheme == "https" else None
         self._sleep = sleep or time.sleep
-        self._common_fields = [("Host", origin.authority), *headers]
+        self._failing = frozenset(failing)
+        self._common_fields = [*([("Host", origin.authority)] if own_host else []), *headers]
         self._common_names = {name.lower() for name, _ in self._common_fields}
         self._common = encode_headers(self._common_fields)
         self._slots = threading.Semaphore(pool_size)
         # WHY: a gevent socket belongs to the thread whose hub made it, and `blocking` services run in threads of their
         # own: each thread finds the connections that it made.
         self._idle: dict[int, deque[Connection]] = {}
-        self._busy = 0
+        self.busy = 0  #: calls whose answer is not over
         self._closed = False
 
     def request(
@@ -149,10 +157,112 @@ class Client:
         self.breaker.succeeded()
         return response
 
+    def stream(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes | Iterable[bytes] = b"",
+        *,
+        length: int | None = None,
+        timeout: float,
+        silence: float,
+        patience: float = 1.0,
+    ) -> Streamed:
+        """The response to one request, its body still to be taken. A *body* in pieces is *length* bytes long, or chunked.
+
+        Its head is due *timeout* seconds after the request was sent; *silence* bounds each pause of the system, *patience* the
+        wait for a connection of the pool, in seconds. Nothing is repeated but what a closed, pooled connection lost. Raises
+        as `request`, and NothingAnswered where no byte of an answer came; the connection is held until the response is over.
+        """
+        own = encode_headers(headers)
+        whole = body if isinstance(body, bytes) else None
+        chunked = whole is None and length is None
+        framed = encode_stream_head(method, target, self._common + own, len(whole) if whole is not None else length)
+        self.breaker.admit()
+        if not self._slots.acquire(timeout=patience):
+            self.breaker.abandoned()
+            raise PoolExhausted(f"{self.origin}: none of {self._pool_size} connections became free in time")
+        self.busy += 1
+        try:
+            streamed = self._stream(method, framed, whole, body, chunked, timeout, silence)
+        except BackendError:
+            self._release()
+            self.breaker.failed()
+            raise
+        except BaseException:
+            self._release()
+            self.breaker.abandoned()
+            raise
+        if streamed.status in self._failing:
+            self.breaker.failed()
+        else:
+            self.breaker.succeeded()
+        return streamed
+
+    def _stream(
+        self,
+        method: str,
+        head: bytes,
+        whole: bytes | None,
+        body: bytes | Iterable[bytes],
+        chunked: bool,
+        timeout: float,
+        silence: float,
+    ) -> Streamed:
+        while True:
+            connection = self._take()
+            pooled = connection is not None
+            if connection is None:
+                try:
+                    connection = Connection(self.origin, self._tls, self._connect_timeout)
+                except (BackendUnavailable, BackendTimeout) as error:
+                    raise NothingAnswered(str(error), unsent=True) from error
+            pieces = ([whole] if whole else []) if whole is not None else body
+            try:
+                return begin_stream(
+                    connection,
+                    head,
+                    pieces,  # type: ignore[arg-type]
+                    chunked,
+                    method == "HEAD",
+                    self._max_response,
+                    timeout,
+                    Patience(silence),
+                    self._when_over(connection),
+                )
+            except TimeoutError:
+                connection.close()
+                raise BackendTimeout(f"{self.origin}: no answer to {method} in time") from None
+            except OSError as error:
+                connection.close()
+                if connection.answering:
+                    raise BackendUnavailable(f"{self.origin}: {error}") from error
+                if pooled and whole is not None and method in IDEMPOTENT:
+                    continue
+                raise NothingAnswered(f"{self.origin}: {error}") from error
+            except BaseException:
+                # SECURITY: A7. Whatever ends a call early costs the connection, so that no answer reaches the next caller.
+                connection.close()
+                raise
+
+    def _when_over(self, connection: Connection) -> Callable[[bool], None]:
+        def over(whole: bool) -> None:
+            if not whole:
+                connection.close()
+            self._put_back(connection)
+            self._release()
+
+        return over
+
+    def _release(self) -> None:
+        self.busy -= 1
+        self._slots.release()
+
     def _send(self, method: str, request: bytes, deadline: float) -> Response:
         if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise PoolExhausted(f"{self.origin}: none of {self._pool_size} connections became free in time")
-        self._busy += 1
+        self.busy += 1
         try:
             failures = 0
             while True:
@@ -167,7 +277,7 @@ class Client:
                     if pause:
                         self._sleep(pause)
         finally:
-            self._busy -= 1
+            self.busy -= 1
             self._slots.release()
 
     def _attempt(self, method: str, request: bytes, deadline: float) -> Response:
@@ -215,7 +325,7 @@ class Client:
         return None
 
     def _put_back(self, connection: Connection) -> None:
-        others = len(self._idle) > 1 and sum(map(len, list(self._idle.values()))) + self._busy > self._pool_size
+        others = len(self._idle) > 1 and sum(map(len, list(self._idle.values()))) + self.busy > self._pool_size
         if not connection.reusable or self._closed or others:
             connection.close()
             return
@@ -224,7 +334,7 @@ class Client:
 
     def usage(self) -> Usage:
         """How the pool stands now."""
-        return Usage(self._busy, sum(len(idle) for idle in list(self._idle.values())), self._pool_size)
+        return Usage(self.busy, sum(len(idle) for idle in list(self._idle.values())), self._pool_size)
 
     def close(self) -> None:
         """Close what is idle, and from now on every connection once its call has ended."""

@@ -144,21 +144,28 @@ def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
 
 def encode_request(method: str, target: str, common: bytes, headers: bytes, body: bytes) -> bytes:
     """The request as it goes over the wire. Raises ValueError for a method or target that cannot be sent (A8)."""
+    return encode_stream_head(method, target, common + headers, len(body)) + body
+
+
+def encode_stream_head(method: str, target: str, headers: bytes, length: int | None) -> bytes:
+    """The head of a request whose body is *length* bytes, or comes in chunks. Raises ValueError as `encode_request`."""
     if not _TOKEN.fullmatch(method) or method == "CONNECT":
         raise ValueError(f"not a method that can be sent: {method!r}")
     if not _TARGET.fullmatch(target):
         raise ValueError(f"not a request target: {target!r}")
-    length = b""
-    if body or method in ("POST", "PUT", "PATCH"):
-        length = b"Content-Length: %d\r\n" % len(body)
-    return b"".join((f"{method} {target} HTTP/1.1\r\n".encode("ascii"), common, headers, length, b"\r\n", body))
+    framing = b""
+    if length is None:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    elif length or method in ("POST", "PUT", "PATCH"):
+        framing = b"Content-Length: %d\r\n" % length
+    return b"".join((f"{method} {target} HTTP/1.1\r\n".encode("ascii"), headers, framing, b"\r\n"))
 
 
-class _Reading:
+class Reading:
     """The parser's callbacks: they keep what came and note what is wrong; they never raise."""
 
     __slots__ = (
-        "_headers", "body", "bodyless", "chunked", "complete", "fault", "head_done", "head_size", "interim",
+        "_headers", "body", "bodyless", "chunked", "complete", "fault", "field_size", "head_done", "head_size", "interim",
         "keep_alive", "length", "most", "parser", "reason", "size", "status", "surplus",
     )  # fmt: skip
 
@@ -167,6 +174,7 @@ class _Reading:
         self.most = most
         self.interim = 0
         self.head_size = 0
+        self.field_size = 0
         self.fault = ""
         self.surplus = False
         self.keep_alive = False
@@ -201,6 +209,10 @@ class _Reading:
             return
         if len(self._headers) >= MAX_HEADERS:
             self.fault = "too many header fields"
+            return
+        self.field_size += len(name) + len(value)
+        if self.field_size > MAX_HEAD:
+            self.fault = f"header fields of more than {MAX_HEAD} bytes"
             return
         key = name.lower()
         text = value.decode("latin-1")
@@ -281,18 +293,17 @@ class Connection:
         `answering` tells afterwards whether any byte of a response came. Until the whole response is here the connection is
         not `reusable`, so whatever ends this call early (a deadline, a kill) costs the connection and never mixes answers.
         """
-        self.reusable = False
-        self.answering = False
-        connection = self._socket
+        self.begin()
         refused: OSError | None = None
         try:
-            connection.settimeout(remaining())
-            connection.sendall(request)
+            self.send(request, remaining)
         except (BrokenPipeError, ConnectionResetError) as error:
             refused = error  # it may have answered before it had read everything: the answer counts
-        reading = _Reading(head_only, most)
+        reading = Reading(head_only, most)
         try:
-            self._read(reading, head_only, remaining)
+            head = b""
+            while not reading.complete:
+                head = self.read_some(reading, remaining, head_only, head)
         except OSError:
             if refused is not None and not self.answering:
                 raise refused from None
@@ -301,29 +312,56 @@ class Connection:
         self.reusable = reading.keep_alive and not reading.surplus and refused is None
         return Response(reading.status, reading.reason, reading.headers, b"".join(reading.body))
 
-    def _read(self, reading: _Reading, head_only: bool, remaining: Callable[[], float]) -> None:
-        receive = self._socket.recv
-        head = b""
-        while not reading.complete:
-            self._socket.settimeout(remaining())
-            received = receive(_READ)
-            if not received:
-                return self._end(reading)
-            self.answering = True
-            if not reading.head_done:
-                reading.head_size += len(received)
-            if head_only:
-                # The parser cannot know that no body follows: it is fed one head at a time.
-                head = self._feed_heads(reading, head + received)
-            else:
-                _feed(reading, received)
-            if reading.fault:
-                raise BackendError(f"{self.origin}: {reading.fault}")
-            if not reading.head_done and reading.head_size > MAX_HEAD:
-                raise BackendError(f"{self.origin}: an answer whose head is larger than {MAX_HEAD} bytes")
-        return None
+    def begin(self) -> None:
+        """A request begins: until its whole response is here the connection is good for nothing else."""
+        self.reusable = False
+        self.answering = False
 
-    def _feed_heads(self, reading: _Reading, received: bytes) -> bytes:
+    def send(self, octets: bytes, remaining: Callable[[], float]) -> None:
+        """Send *octets*. Raises OSError and BackendTimeout."""
+        self._socket.settimeout(remaining())
+        self._socket.sendall(octets)
+
+    def talks(self) -> bool:
+        """Whether the peer has something to say already, or is gone: then there is no use in sending more."""
+        self._socket.settimeout(0.0)
+        try:
+            if isinstance(self._socket, ssl.SSLSocket):
+                return False  # TLS cannot be peeked into; what it says is heard when the request is out
+            self._socket.recv(1, socket.MSG_PEEK)
+            return True
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+
+    def read_some(
+        self, reading: Reading, remaining: Callable[[], float], head_only: bool = False, head: bytes = b""
+    ) -> bytes:
+        """Read once, and take what came into *reading*; what to hand in as *head* next time.
+
+        Raises OSError, BackendTimeout, and BackendError for what is not HTTP or too much of it.
+        """
+        self._socket.settimeout(remaining())
+        received = self._socket.recv(_READ)
+        if not received:
+            self._end(reading)
+            return b""
+        self.answering = True
+        if not reading.head_done:
+            reading.head_size += len(received)
+        if head_only:
+            # The parser cannot know that no body follows: it is fed one head at a time.
+            head = self._feed_heads(reading, head + received)
+        else:
+            _feed(reading, received)
+        if reading.fault:
+            raise BackendError(f"{self.origin}: {reading.fault}")
+        if not reading.head_done and reading.head_size > MAX_HEAD:
+            raise BackendError(f"{self.origin}: an answer whose head is larger than {MAX_HEAD} bytes")
+        return head
+
+    def _feed_heads(self, reading: Reading, received: bytes) -> bytes:
         while not reading.complete and not reading.fault:
             head, end, received = received.partition(b"\r\n\r\n")
             if not end:
@@ -336,7 +374,7 @@ class Connection:
         reading.surplus = reading.surplus or bool(received)
         return b""
 
-    def _end(self, reading: _Reading) -> None:
+    def _end(self, reading: Reading) -> None:
         """The peer closed the connection: the end of an answer that has no other, else a fault."""
         if not self.answering:
             raise ConnectionResetError("closed before any answer")
@@ -353,7 +391,7 @@ class Connection:
             pass
 
 
-def _feed(reading: _Reading, received: bytes) -> None:
+def _feed(reading: Reading, received: bytes) -> None:
     try:
         reading.parser.feed_data(received)
     except httptools.HttpParserUpgrade:

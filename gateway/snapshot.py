@@ -129,7 +129,12 @@ class Compiler:
         for fault in faults:
             log.error("left out of revision %s: %s", configuration.revision, fault)
         self._channels = channels
+        replaced = [part for key, part in self._parts.items() if key not in self._next_parts]
         self._parts = self._next_parts
+        for part in replaced:
+            # Requests that began with the snapshot before go on with it: what they use is closed as they end.
+            if hasattr(part, "close"):
+                part.close()
         return Snapshot(
             revision=configuration.revision,
             generation=generation,
@@ -177,7 +182,7 @@ class Compiler:
     ) -> tuple[Any, Channel]:
         settings = definition.settings
         service = getattr(settings, "service", None)
-        services = getattr(settings, "services", None) or ((service,) if service else ())
+        services: tuple[str, ...] = getattr(settings, "services", None) or ((service,) if service else ())
         deployed = {service: catalogue.find(service) for service in services}
         tunings = {service: configuration.find("services", service) for service in services}
         named = {name for alternative in settings.security for name in alternative}
@@ -189,14 +194,17 @@ class Compiler:
             tuple(d.digest if d else "" for d in definitions),
             tuple(id(d.compiled) if d else 0 for d in deployed.values()),
         )
+        path = f"channels.{definition.name}"
+        kind = CHANNELS.get(definition.type, path)
+        kept = self._once(("kept", definition.name, definition.digest), lambda: kind.keep(definition.name, settings))
         before = self._channels.get(definition.name)
         if before is not None and before[0] == key:
             return before
-        path = f"channels.{definition.name}"
-        kind = CHANNELS.get(definition.type, path)
         runtimes = {
             service: self._runtime(configuration, settings, deployed[service], tunings[service]) for service in services
         }
+        if not services:
+            runtimes[""] = self._runtime(configuration, settings, None, None)._replace(kept=kept)
         public_url = configuration.gateway.public_url or self._listener
         channel: Channel = kind.build(definition.name, settings, runtimes, public_url.rstrip("/"))
         # Of several services only what the channel, its callers and the gateway have in common is limited here.

@@ -322,6 +322,7 @@ class Connection:
             target=head.target,
             body_length=head.length,
             read_body=body.read,
+            body_pieces=body.pieces,
         )
 
     def turn_away(self) -> None:

@@ -6,7 +6,7 @@ step after accept sees a socket, a WSGI environ or a raw header line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
     __slots__ = (
-        "address", "body", "body_length", "channel", "cid", "content_type", "files", "form", "format", "headers",
+        "address", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format", "headers",
         "host", "identity", "input", "limit_headers", "method", "notes", "opened", "outcome", "params", "path",
         "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
         "response_status", "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
@@ -109,6 +109,9 @@ class Exchange:
     version: str  #: "1.0" or "1.1"
     body_length: int  #: Content-Length; 0 none; -1 chunked
     read_body: Callable[[int], bytes]  #: reads the whole body, at most so many bytes; raises Problem 413, 408 or 400
+    body_pieces: Callable[
+        [int], Iterator[bytes]
+    ]  #: the body as it comes, once, in place of `read_body`; raises as that does
     started_ns: int  #: time.monotonic_ns() when the head was read
 
     # route
@@ -159,6 +162,7 @@ class Exchange:
         target: str = "",
         body_length: int = 0,
         read_body: Callable[[int], bytes] | None = None,
+        body_pieces: Callable[[int], Iterator[bytes]] | None = None,
     ) -> None:
         self.cid = cid
         self.method = method
@@ -174,6 +178,7 @@ class Exchange:
         self.target = target or path
         self.body_length = body_length
         self.read_body = read_body or _no_body
+        self.body_pieces = body_pieces or _no_pieces
         self.snapshot = None
         self.channel = None
         self.params = {}
@@ -199,3 +204,7 @@ class Exchange:
 
 def _no_body(most: int) -> bytes:
     return b""
+
+
+def _no_pieces(most: int) -> Iterator[bytes]:
+    return iter(())

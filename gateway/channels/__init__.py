@@ -108,8 +108,16 @@ class Channel:
         raise NotImplementedError
 
     @classmethod
+    def keep(cls, name: str, settings: Any) -> Any:
+        """What the channel needs and a change elsewhere leaves as it is, such as pools; its `close` is called in the end."""
+        return None
+
+    @classmethod
     def build(cls, name: str, settings: Any, runtimes: Mapping[str, Any], public_url: str) -> Self:
-        """The channel of a snapshot. *runtimes* are what it knows of its services, by name; *public_url* is where callers come."""
+        """The channel of a snapshot. *runtimes* are what it knows of its services, by name; *public_url* is where callers come.
+
+        A channel that names no service finds one under the empty name, without a contract.
+        """
         raise NotImplementedError
 
     def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:

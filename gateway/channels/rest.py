@@ -33,7 +33,10 @@ DEFAULT_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Runtime(NamedTuple):
-    """What a channel knows of its service. *contract* is None while the service is not deployed."""
+    """What a channel knows of its service. *contract* is None while the service is not deployed.
+
+    *kept* is what the channel's `keep` made.
+    """
 
     contract: CompiledContract | None
     formats: Sequence[Format]
@@ -41,6 +44,7 @@ class Runtime(NamedTuple):
     deadline: float
     validate: bool = True
     error_details: str = "full"
+    kept: Any = None
 
 
 class Channel(channels.Channel):

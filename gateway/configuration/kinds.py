@@ -54,11 +54,11 @@ class Timeouts(Settings):
 class WireBounds(Settings):
     """What strangers can have of one worker process. What is beyond is refused with 503 and Retry-After, not queued."""
 
-    connections: int = setting("open connections", default=2000)
+    connections: int = setting("how many connections may be open", default=2000)
     connections_per_address: int = setting(
         "open connections of one address (of IPv6 a /64), trusted proxies excepted", default=500
     )
-    requests: int = setting("requests being answered", default=1000)
+    requests: int = setting("how many requests may be under way", default=1000)
     requests_per_address: int = setting("requests of one caller's address being answered", default=500)
     min_rate: Size = setting(
         "bytes a second that a caller has to send or take on the whole, beyond the time it is given", default="1KiB"
