@@ -32,7 +32,7 @@ channels:
           health: {{path: /health, every: 100ms, timeout: 1s}}}}
   least: {{type: proxy, path: "/least/", upstreams: ["{one}", "{two}"], balance: least-outstanding}}
   half: {{type: proxy, path: "/half/", upstreams: ["{one}", "{dead}"], breaker_failures: 0, retry_percent: 100}}
-  dead: {{type: proxy, path: "/dead/", upstreams: ["{dead}"], breaker_failures: 2, breaker_pause: 600ms, retries: 0}}
+  dead: {{type: proxy, path: "/dead/", upstreams: ["{dead}"], breaker_failures: 2, breaker_pause: 5s, retries: 0}}
   odd: {{type: proxy, path: "/odd/", upstreams: ["{odd}"], deadline: 700ms, silence: 500ms, breaker_failures: 0}}
   early: {{type: proxy, path: "/early/", upstreams: ["http://127.0.0.1:{early}"]}}
   scarce: {{type: proxy, path: "/scarce/", upstreams: ["{one}"], limit: little}}
