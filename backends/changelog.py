@@ -30,7 +30,12 @@ class Change:
     service: str
     kind: str
     sentence: str
-    soap: bool = True  #: whether it breaks SOAP clients, whose classes were generated from the description
+    soap: bool = True  #: whether strict SOAP clients, whose classes were made from the description, refuse what comes
+
+    @property
+    def breaks(self) -> bool:
+        """Whether it breaks callers, in whatever format."""
+        return self.kind in ("broken", "removed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,8 @@ class Docs(Settings):
     title: str = setting("what the interface is called", default="API")
     version: str = setting("the version of the interface", default="1.0")
     description: str = setting("what newcomers read first, in Markdown", default="")
+    contact: str = setting("whom readers ask: an e-mail address or a URL; the pages' own if left out", default="")
+    license: str = setting("the terms of use, as an SPDX expression", default="LicenseRef-Proprietary")
     namespaces: dict[str, str] = setting("what each namespace is about, in Markdown", default={})
     colour: str = setting("colour of links and buttons, as #rrggbb", default="#4f46e5")
     logo: str = setting("a picture instead of the letter mark: SVG text, or a data: URL of base64", default="")

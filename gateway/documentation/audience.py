@@ -137,6 +137,9 @@ class Audience:
             description=docs.description,
             operations=tuple(operations),
             schemes=tuple(schemes),
+            contact=docs.contact or f"{self._url}{docs.path}",
+            license=docs.license,
+            about=docs.namespaces,
         )
 
 

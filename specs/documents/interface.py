@@ -7,7 +7,7 @@ callers or configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -138,13 +138,15 @@ class Interface:
     operations: tuple[Operation, ...] = ()
     schemes: tuple[Scheme, ...] = ()
     internal: tuple[Contract, ...] = ()  #: services that no channel leads to, where they are shown at all
-    extra: tuple[tuple[str, str], ...] = field(default=())
+    contact: str = ""
+    license: str = ""
+    about: Mapping[str, str] = field(default_factory=dict)  #: what each namespace is about, in Markdown
 
     @cached_property
     def services(self) -> dict[str, list[Operation]]:
         """The operations of each service, by its name."""
         found: dict[str, list[Operation]] = {}
-        for operation in self.operations:
+        for operation in sorted(self.operations, key=lambda operation: operation.kind == "soap"):
             found.setdefault(operation.contract.service, []).append(operation)
         return dict(sorted(found.items()))
 

@@ -22,7 +22,7 @@ from specs.contract import Contract, Field
 from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
 from specs.documents.samples import sample_of, sample_output, sample_value
 from specs.formats import Format, form, json_, plain, xml
-from specs.problems import CODES, TYPES, Problem
+from specs.problems import CODES, TYPES
 from specs.schema import schema_of, schema_of_contract, schema_of_field
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -92,12 +92,19 @@ class _Document:
 
     def build(self) -> dict[str, Any]:
         interface = self._interface
+        contact = {"email" if "@" in interface.contact else "url": interface.contact} if interface.contact else {}
         about: dict[str, Any] = {"description": interface.description} if interface.description else {}
+        if contact:
+            about["contact"] = {"name": interface.title, **contact}
+        if interface.license:
+            about["license"] = {"name": interface.license, "identifier": interface.license}
+        namespaces = dict.fromkeys(operation.contract.namespace for operation in self._operations)
         more: dict[str, Any] = {
             "info": about,
             "servers": [{"url": interface.url or "/"}],
             "tags": [
-                {"name": name or "services"} for name in dict.fromkeys(o.contract.namespace for o in self._operations)
+                {"name": name or "services", "description": interface.about.get(name) or _namespace(name)}
+                for name in sorted(namespaces, key=lambda name: (not name, name))
             ],
         }
         spec = APISpec(title=interface.title, version=interface.version, openapi_version="3.1.0", **more)
@@ -236,19 +243,20 @@ class _Document:
         return {"content": content} if content else {}
 
 
+def _namespace(name: str) -> str:
+    return f"Services of the namespace {name}." if name else "Services without a namespace."
+
+
 def request_example(operation: Operation, word: str) -> Any:
-    """The sample of a body: a JSON value, or the text of another format."""
-    fields = operation.body_fields or ()
-    value = _plain(sample_of(fields))
-    if word == "xml":
-        return request_text(operation, word)
+    """The sample of a body as a JSON value; the schema says what it is called in other formats."""
+    value = _plain(sample_of(operation.body_fields or ()))
     return {operation.contract.request_elem: value} if word == "json" and operation.contract.request_elem else value
 
 
 def answer_example(contract: Contract, word: str) -> Any:
-    """The sample of an answer: a JSON value, or the text of another format."""
-    text = answer_text(contract, word)
-    return text if word == "xml" else orjson.loads(text)
+    """The sample of an answer as a JSON value, likewise."""
+    value = orjson.loads(answer_text(contract, "json"))
+    return value[contract.response_elem] if word == "xml" and contract.response_elem else value
 
 
 def request_text(operation: Operation, word: str) -> str:
@@ -353,14 +361,9 @@ def _problem_content(kind: str, codes: Sequence[str]) -> dict[str, Any]:
         examples = {code: {"value": problem_example(code)} for code in codes}
         found["application/problem+json"] = {"schema": schema, **({"examples": examples} if examples else {})}
     if kind:
-        texts = {code: {"value": _problem_xml(code)} for code in codes}
+        texts = {code: {"value": problem_example(code)} for code in codes}
         found["application/problem+xml"] = {"schema": schema, **({"examples": texts} if texts else {})}
     return found
-
-
-def _problem_xml(code: str) -> str:
-    example = problem_example(code)
-    return FORMATS["xml"].render_problem(Problem.of(code, example["detail"]), example["cid"])[0].decode()
 
 
 def _parameter(field: Field, place: str) -> dict[str, Any]:
