@@ -221,10 +221,11 @@ class Connection:
             if head_end > self.bounds.head:
                 raise Problem.of("headers-too-large", f"the head is longer than {self.bounds.head} bytes")
             head = read_head(self.buffer[:head_end], self.bounds.headers, self.bounds.request_line)
+            exchange = self.accept(head, head_end, started)
         except Problem as problem:
+            self.body = None
             self.refuse(problem, started)
             return False
-        exchange = self.accept(head, head_end, started)
         wire = self.wire
         exchange.problem = wire.overloaded(exchange)
         # SECURITY: A35. However it keeps both sides busy, a request ends.
