@@ -57,9 +57,10 @@ def run_apart(work: Callable[[Options], Any], options: Options, forked: Callable
 
 
 class StewardProcess:
-    """The steward as the master sees it: started with the options and its listening sockets, and again when it ends.
+    """The steward as the master sees it: started with its listening sockets and the options, and again when it ends.
 
-    The sockets stay open in the master, so callers of a steward that is being replaced wait instead of being refused.
+    The sockets stay open in the master, so callers of a steward that is being replaced wait instead of being refused. It can
+    be started ahead of the options, which it reads from its standard input: they tell it that the installation is prepared.
     """
 
     def __init__(self, options: Options, listeners: Mapping[str, socket.socket], news: int) -> None:
@@ -70,13 +71,26 @@ class StewardProcess:
         self._failures = 0
         self._not_before = 0.0
         self._started = 0.0
+        self._input = -1  #: of a steward that waits for its options
 
     def start(self) -> None:
-        """Start it, now."""
+        """Have it work, now."""
+        if self._input < 0:
+            self.start_ahead()
+        try:
+            os.write(self._input, self._options.as_json())
+        except BrokenPipeError:
+            pass  # it has ended already: `keep` finds that
+        os.close(self._input)
+        self._input = -1
+
+    def start_ahead(self) -> None:
+        """Start a process that waits for its options.
+
+        PERF: its second of imports passes while the installation is prepared, on another core where there is one.
+        """
         handed = {name: sock.fileno() for name, sock in self._listeners.items()} | {"news": self._news}
         reading, writing = os.pipe()
-        os.write(writing, self._options.as_json())
-        os.close(writing)
         # WHY -P: a file called security.py in the current folder is not ours.
         path = os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, HANDED: json.dumps(handed), "PYTHONPATH": path}
@@ -89,6 +103,10 @@ class StewardProcess:
                 environment,
                 file_actions=[(os.POSIX_SPAWN_DUP2, reading, 0)],
             )
+            self._input = writing
+        except BaseException:
+            os.close(writing)
+            raise
         finally:
             os.close(reading)
             for descriptor in handed.values():
@@ -118,6 +136,9 @@ class StewardProcess:
 
     def stop(self, patience: float = 5.0) -> None:
         """End it."""
+        if self._input >= 0:
+            os.close(self._input)
+            self._input = -1
         self.signal(signal.SIGTERM)
         deadline = time.monotonic() + patience
         while self._alive():

@@ -94,9 +94,9 @@ class Listener:
 class Application(BaseApplication):  # type: ignore[misc]
     """gunicorn's view of us: its settings out of our options, and the gateway that a worker loads."""
 
-    def __init__(self, options: Options, factory: Factory, native: Native) -> None:
+    def __init__(self, options: Options, factory: Factory | None, native: Native) -> None:
         self.options = options
-        self.factory = factory
+        self._factory = factory
         self.native = native
         self.served = False
         self.news, self._news_in = os.pipe()
@@ -131,7 +131,18 @@ class Application(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Any:
         """The gateway. Called in the worker."""
-        return self.factory(self.options)
+        return self.import_gateway()(self.options)
+
+    def import_gateway(self) -> Factory:
+        """What makes the gateway. Imported in the master, once for all workers."""
+        if self._factory is None:
+            # WHY: a module that takes `time.sleep` for itself has to find the one that workers need.
+            self.native.give_back()
+            try:
+                self._factory = importlib.import_module("gateway.assembly").Gateway
+            finally:
+                self.native.take()
+        return self._factory
 
     def forked(self, worker: Worker) -> None:
         """A worker begins, in its own process."""
@@ -216,8 +227,6 @@ def serve(
     code refuses the start. *announce* is told the URL when all serve. *factory* makes the gateway in each worker
     (`gateway.assembly.Gateway`).
     """
-    if factory is None:
-        factory = importlib.import_module("gateway.assembly").Gateway
     native = Native()
     native.take()
     master = os.getpid()
@@ -236,7 +245,7 @@ def serve(
 
 
 def _serve(
-    options: Options, prepare: Prepare | None, factory: Factory, native: Native, announce: Announce | None
+    options: Options, prepare: Prepare | None, factory: Factory | None, native: Native, announce: Announce | None
 ) -> int:
     options.check()
     try:
@@ -262,14 +271,18 @@ def _serve(
         for one, place in zip(listeners, places, strict=True)
     )
     options = replace(options, listen=tuple(str(place) for place in real))
-    if prepare is not None and run_apart(prepare, options, native.give_back):
-        return 1
     app = Application(options, factory, native)
-    print(f"admin http://{place_of(stewards['admin'])}", file=sys.stderr, flush=True)
+    steward = StewardProcess(options, stewards, app.news_in)
     master = os.getpid()
     try:
-        Arbiter(app, listeners, StewardProcess(options, stewards, app.news_in), prepare, announce).run()
+        steward.start_ahead()
+        app.import_gateway()
+        if prepare is not None and run_apart(prepare, options, native.give_back):
+            return 1
+        print(f"admin http://{place_of(stewards['admin'])}", file=sys.stderr, flush=True)
+        Arbiter(app, listeners, steward, prepare, announce).run()
     finally:
         if os.getpid() == master:
+            steward.stop()
             control.unlink(missing_ok=True)
     return 0

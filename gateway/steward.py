@@ -192,7 +192,11 @@ def open_installation(options: Options) -> Installation:
 def main(tasks: tuple[Task, ...] = (), open_it: Callable[[Options], Installation] = open_installation) -> int:
     """Be the steward: what the master starts. *tasks* are the machine's further work; the exit code."""
     master = os.getppid()
-    options = Options.from_json(sys.stdin.buffer.read())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    text = sys.stdin.buffer.read()
+    if not text:
+        return 0  # the master has ended before there was anything to do
+    options = Options.from_json(text)
     logging.basicConfig(
         level=options.log_level.upper(),
         stream=sys.stderr,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import os
 import random
 import sqlite3
@@ -31,7 +32,6 @@ from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import Connection, DateTime, Engine, MetaData, Table, Text, create_engine, event, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -178,8 +178,9 @@ def upsert(
 
     Without *values* a row that exists stays as it is.
     """
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values({**keys, **(values or {})})
+    # PERF: only the dialect in use is imported: PostgreSQL's takes a tenth of a start.
+    dialect = importlib.import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    statement = dialect.insert(table).values({**keys, **(values or {})})
     columns = [table.c[name] for name in keys]
     if values:
         connection.execute(statement.on_conflict_do_update(index_elements=columns, set_=dict(values)))

@@ -152,7 +152,13 @@ def demo(
 
 
 def _serve(options: Options, announce: Callable[[str], None] | None = None) -> None:
-    from gateway.preparation import prepare
     from gateway.server import serve
 
-    raise typer.Exit(serve(options, prepare, announce=announce))
+    raise typer.Exit(serve(options, _prepare, announce=announce))
+
+
+def _prepare(options: Options) -> int:
+    # PERF: imported by the process that prepares, after the master has imported what both need.
+    from gateway.preparation import prepare
+
+    return prepare(options)
