@@ -29,7 +29,7 @@ from backends.scheduler import Scheduler
 from gateway.bounds import Bounds
 from gateway.commands import key_file
 from gateway.journal import Journal
-from gateway.limit_stores import Stores, open_store
+from gateway.limit_stores import Stores, durable_store, open_store
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.quotas import Limits
@@ -71,7 +71,9 @@ class Gateway:
         database = open_database(options.database or options.data)
         self.runtime = Runtime(database, Keyring.open(key_file(options.data, options.keys)))
         self._limit_store = open_store(options.data)
-        self._stores = Stores(self._limit_store, share=options.worker_count, later=gevent.spawn)
+        self._stores = Stores(
+            self._limit_store, share=options.worker_count, later=gevent.spawn, durable=lambda: durable_store(database)
+        )
         self._stores.publish(self.metrics)
         verifier = Verifier(self.runtime.hasher, self.runtime.hashing, CredentialCache())
         compiler = Compiler(

@@ -27,6 +27,7 @@ from gateway.commands import (  # noqa: E402
     connection,
     docs,
     explain,
+    limits,
     service,
     serving,
 )
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(config.app, name="config")
 app.add_typer(service.app, name="service")
 app.add_typer(connection.app, name="connection")
+app.add_typer(limits.app, name="limits")
 app.add_typer(administration.admin, name="admin")
 app.add_typer(docs.app, name="docs")
 app.add_typer(completion.app, name="completion")

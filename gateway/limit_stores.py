@@ -14,13 +14,16 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from security.limits import AT_ONCE, BYTES, Charge, Decision, Rate, State, Store, StoreUnavailable
 from security.limits.guarded import GuardedStore
 from security.limits.memory import MemoryStore
 from security.limits.shm import SharedMemoryStore
 from specs.problems import Problem
+
+if TYPE_CHECKING:
+    from security.database import Database
 
 log = logging.getLogger("gatewright.limits")
 
@@ -44,6 +47,13 @@ def open_shared(url: str) -> Store:
     from security.limits.redis import RedisStore
 
     return RedisStore(url)
+
+
+def durable_store(database: Database) -> Store:
+    """The counters in the database."""
+    from security.limits.sql import SqlStore
+
+    return SqlStore(database)
 
 
 class Stores:
@@ -200,6 +210,17 @@ class Stores:
                 work()
             else:
                 self._later(work)
+
+    def reset(self, storage: str, charges: Sequence[Charge]) -> None:
+        """Empty buckets, wherever they are. Raises StoreUnavailable."""
+        parts = (
+            (self.local, [one for one in charges if one.level == "admission"]),
+            (self.store(storage), [one for one in charges if one.level != "admission" and not one.durable]),
+            (None, [one for one in charges if one.durable]),
+        )
+        for store, mine in parts:
+            if mine:
+                (store or self.durable).reset(mine)
 
     # what operators see
 

@@ -7,6 +7,7 @@ charged, and requests that run counted out, when the request is over.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,9 @@ Entry = tuple[str, str | bytes, CompiledLimit]
 class Limits:
     """The limits of one process. A limit that did not change is the same compiled object in each snapshot."""
 
-    def __init__(self, stores: Stores) -> None:
+    def __init__(self, stores: Stores, clock: Callable[[], float] = time.time) -> None:
         self.stores = stores
+        self._clock = clock
         self._compiled: dict[str, tuple[str, CompiledLimit]] = {}
 
     def admission(self, configuration: Configuration) -> Callable[[Exchange], None] | None:
@@ -91,7 +93,7 @@ class Limits:
         definition = configuration.objects["limits", name]
         found = self._compiled.get(name)
         if found is None or found[0] != definition.digest:
-            found = self._compiled[name] = (definition.digest, definition.settings.compile(name))
+            found = self._compiled[name] = (definition.digest, definition.settings.compile(name, self._clock))
         return found[1]
 
     def _named(self, configuration: Configuration, kind: str) -> dict[str, CompiledLimit]:

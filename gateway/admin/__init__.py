@@ -10,6 +10,9 @@ GET  /services                               what is deployed
 GET  /services/{name}/versions               its versions
 POST /services                               deploy {"files": {"x.py": "..."}}; refused without --allow-deploy
 POST /services/{name}/rollback               {"version": N}
+GET  /limits/explain?channel=&consumer=&address=   how such a call stands: every level, which binds, when it frees
+GET  /limits/top                             who is refused most
+POST /limits/reset                           {"channel": "...", "consumer": "...", "level": "..."}
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import orjson
 from gateway.admin.configuration import ConfigurationResource, HistoryResource, RollbackResource
 from gateway.admin.health import MetricsResource, ReadyResource, StatusResource
 from gateway.admin.installation import Installation
+from gateway.admin.limits import Counting, ExplainResource, ResetResource, TopResource
 from gateway.admin.services import (
     ServicesResource,
     SetResource,
@@ -59,6 +63,10 @@ def make_app(installation: Installation) -> Any:
     app.add_route("/services/{set_name}/versions", VersionsResource(installation))
     app.add_route("/services/{set_name}/rollback", SetRollbackResource(installation))
     app.add_route("/services/{set_name}/unpin", SetUnpinResource(installation))
+    counting = Counting(installation)
+    app.add_route("/limits/explain", ExplainResource(counting))
+    app.add_route("/limits/top", TopResource(counting))
+    app.add_route("/limits/reset", ResetResource(counting))
     handlers: tuple[tuple[type[Exception], Any], ...] = (
         (Exception, _unexpected),
         (falcon.HTTPError, _of_falcon),

@@ -117,7 +117,7 @@ class Store:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[], None] = lambda: None,
     ) -> None:
-        self._database = database
+        self.database = self._database = database
         self._sealer = Sealer(keyring, hash_password or PasswordHasher(keyring.ring("edge")).hash, ApiKeys.digest)
         self._clock = clock
         self._pause = pause

@@ -16,6 +16,7 @@ MODULES = (
     "backends.jobs",
     "backends.versions",
     "gateway.administrators",
+    "security.limits.sql",
 )
 
 

@@ -71,6 +71,16 @@ class MemoryStore(Store):
                 bucket.value -= one.cost
                 bucket.until = now_ns + TOLERANCE_NS * 360 if bucket.value else 0
 
+    def load(self, key: bytes, until: int, value: int) -> None:
+        """Put a bucket of gcra or of fixed windows in, as it was kept elsewhere."""
+        bucket = self._buckets[key] = _Bucket()
+        bucket.until, bucket.value = until, value
+
+    def dump(self, key: bytes) -> tuple[int, int]:
+        """What `load` takes; 0 and 0 for a bucket that was never charged."""
+        bucket = self._buckets.get(key)
+        return (bucket.until, bucket.value) if bucket is not None else (0, 0)
+
     def reset(self, charges: Sequence[Charge]) -> None:
         """Empty these buckets."""
         for one in charges:
