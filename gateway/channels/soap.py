@@ -67,15 +67,19 @@ class Operation:
 
 
 class Opened:
-    """What a message is about: its version, and once it was taken apart the rest. *runs* once its service does."""
+    """What a message is about: its version, and once it was taken apart the rest. *runs* once its service does.
 
-    __slots__ = ("message", "operation", "runs", "version")
+    Where *operation* is None, *problem* says why; it is told when the caller has been identified.
+    """
+
+    __slots__ = ("message", "operation", "problem", "runs", "version")
 
     message: Message
-    operation: Operation
 
     def __init__(self, version: Version) -> None:
         self.version = version
+        self.operation: Operation | None = None
+        self.problem: Problem | None = None
         self.runs = False
 
 
@@ -170,7 +174,11 @@ class Channel(channels.Channel):
         exchange.opened = opened
         opened.message = Message(version, envelope)
         opened.message.check_understood(self._understood)
-        opened.operation = self._dispatch(opened.message.body, soap.actions_of(exchange.headers, content_type))
+        try:
+            opened.operation = self._dispatch(opened.message.body, soap.actions_of(exchange.headers, content_type))
+        except Problem as problem:
+            # SECURITY: which operations there are is for those who may call them.
+            opened.problem = problem
 
     @cached_property
     def _understood(self) -> Collection[tuple[str, str]]:
@@ -205,8 +213,10 @@ class Channel(channels.Channel):
     # validate
 
     def read(self, exchange: Exchange) -> None:
-        opened = exchange.opened
+        opened: Opened = exchange.opened
         operation = opened.operation
+        if operation is None:
+            raise opened.problem or Problem.of("no-such-operation")
         runtime = operation.runtime
         element = opened.message.body
         exchange.query = parse_query(exchange.query_string) if exchange.query_string else {}
