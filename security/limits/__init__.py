@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from security.limits.times import NANOSECONDS, Calendar
 from specs.problems import BackendUnavailable
@@ -187,7 +187,7 @@ class Decision:
     @property
     def states(self) -> tuple[State, ...]:
         """Each bucket after the debit, for the RateLimit fields. Worked out when asked for."""
-        return tuple(_state(charge, owed) for charge, owed in zip(self._charges, self._after, strict=True))
+        return tuple(map(_state, self._charges, self._after))
 
     def joined(self, other: Decision) -> Decision:
         """This and *other* as one: both let the request in."""
@@ -206,15 +206,17 @@ class Decision:
 
 def _state(charge: Charge, standing: Standing) -> State:
     rate = charge.rate
-    if isinstance(standing, int):
+    if type(standing) is int:
         remaining = max(0, (charge.capacity_ns - standing) // charge.interval_ns)
         wait = standing if remaining else standing + charge.interval_ns - charge.capacity_ns
     else:
-        used, wait = standing
+        used, wait = cast("tuple[int, int]", standing)
         remaining = max(0, rate.count - used)
     window_s = 0 if charge.algorithm == CONCURRENT else max(1, rate.period_ns // NANOSECONDS)
     reset_s = -(-wait // NANOSECONDS)
-    return State(charge.level, charge.policy, rate.count, window_s, remaining, reset_s, rate.unit, charge.shown)
+    # PERF: a NamedTuple's own constructor is a Python function: 0.2 us more for each bucket of each request.
+    members = (charge.level, charge.policy, rate.count, window_s, remaining, reset_s, rate.unit, charge.shown)
+    return tuple.__new__(State, members)
 
 
 class Store:

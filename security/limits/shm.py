@@ -246,7 +246,10 @@ class SharedMemoryStore(Store):
                     word = slot // 8
                     if (paid_until := words[word + 2]) > now:
                         interval = words[word + 3]
-                        owed = gcra_owed(paid_until, interval, now, one.interval_ns, one.capacity_ns)
+                        owed = paid_until - now
+                        # PERF: nearly always nothing is to be worked out: 0.25 us less for each bucket.
+                        if interval != one.interval_ns or owed > one.capacity_ns:
+                            owed = gcra_owed(paid_until, interval, now, one.interval_ns, one.capacity_ns)
                         if interval != one.interval_ns or owed != paid_until - now:
                             settled[place.digest] = (slot, place.digest, now + owed, one.interval_ns)
                     elif writes and _taken(slot, writes):
