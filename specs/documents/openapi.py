@@ -66,7 +66,8 @@ def to_json(found: Mapping[str, Any]) -> bytes:
 
 def to_yaml(found: Mapping[str, Any]) -> bytes:
     """A document as YAML text, in its own order and without anchors."""
-    text: str = yaml.dump(found, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    plain = orjson.loads(orjson.dumps(found))  # names in it may be subclasses of str, which YAML would tag
+    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text.encode()
 
 
@@ -149,8 +150,9 @@ class _Document:
         found["x-service"] = contract.service
         if contract.namespace:
             found["x-namespace"] = contract.namespace
-        if contract.invokes:
-            found["x-invokes"] = list(contract.invokes)
+        # SECURITY: A51. A service that the reader may not call is not named either.
+        if invokes := [name for name in contract.invokes if name in self._interface.services]:
+            found["x-invokes"] = invokes
         if operation.limits:
             found["x-rate-limits"] = [_policy(policy) for policy in operation.limits]
         return found
