@@ -111,8 +111,11 @@ def read_head(head: bytes, most_headers: int = 100, longest_line: int = 8190) ->
     path, _, query = target.partition("?")
     if "#" in target:
         raise Problem.of("ambiguous-request", "a request target has no fragment")
-    return Head(
-        method, target, canonical_path(path), query, version, headers, host or "", *_framing(method, headers, version)
+    length, keep_alive, expects = _framing(method, headers, version)
+    # PERF: a NamedTuple's own constructor is a Python function, and takes 0.4 us more.
+    return tuple.__new__(
+        Head,
+        (method, target, canonical_path(path), query, version, headers, host or "", length, keep_alive, expects),
     )
 
 
@@ -160,7 +163,7 @@ def _headers(text: bytes, most: int, longest: int) -> dict[str, str]:
     if len(lines) > most:
         raise Problem.of("headers-too-large", f"there are more than {most} headers")
     for line in lines:
-        if len(line) > longest:
+        if len(text) > longest and len(line) > longest:
             raise Problem.of("headers-too-large", f"a header is longer than {longest} bytes")
         sent, _, value = line.partition(":")
         name = _names.get(sent) or _canonical_name(sent)
