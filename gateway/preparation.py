@@ -5,6 +5,7 @@ database               migrated; a newer one than this program knows is refused
 administrator          the first start makes a credential
 services               the folder is looked through, so that channels find their services
 configuration          the document of --config is applied, unless it is what was applied from there last
+limits                 the table of their counters gets its room on the disk
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from gateway.administrators import Administrators
 from gateway.commands import open_installation
 from gateway.configuration.document import Document
 from gateway.configuration.store import Store
+from gateway.limit_stores import open_store
 from gateway.options import Options
 from security.database import Database
 from security.references import References
 from security.secrets import Keyring
-from specs.problems import ConfigurationError
+from specs.problems import BackendError, ConfigurationError
 
 
 def prepare(options: Options) -> int:
@@ -40,10 +42,15 @@ def prepare(options: Options) -> int:
                 deploy_folder(options, database, deployments)
             if document is not None:
                 apply(document, options, installation.store(), deployments)
+        # The counters of limits get their room now: no worker is told later that there is none.
+        open_store(options.data).close()
     except ConfigurationError as error:
         lines = document.describe(error) if document is not None else str(error).splitlines()
         for line in lines:
             say(line)
+        return 1
+    except (BackendError, OSError) as error:
+        say(str(error))
         return 1
     return 0
 

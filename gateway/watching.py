@@ -44,8 +44,9 @@ def watch_services(steward: Steward) -> None:
         raise_interrupt=False,
         watch_filter=_is_service,
     )
-    scan(options)
+    # WHY: looked at before it is scanned, so that what comes meanwhile differs from it.
     seen = _state(options.services)
+    scan(options)
     while not steward.stopping.is_set():
         pool.apply(next, (watcher, None))
         state = _state(options.services)

@@ -57,6 +57,12 @@ metadata = MetaData(
 
 FILE_NAME = "gatewright.db"
 SQLITE_BUSY = 5
+#: Results of SQLite that are about the disk and pass when it is mended.
+_DISK_TROUBLE = {
+    10: "the disk fails, or has no room",
+    13: "the disk is full",
+    14: "its file cannot be opened",
+}
 #: Serialization failure and deadlock: the transaction was right and only came at the wrong moment.
 RETRIED_STATES = ("40001", "40P01")
 ATTEMPTS = 12
@@ -391,8 +397,11 @@ def _wait_until(taken: Callable[[], bool], name: str, timeout: float) -> None:
 def _named(error: DBAPIError) -> Exception:
     """The error of ours that says what *error* means, or *error* itself."""
     if isinstance(error.orig, sqlite3.Error):
-        if (getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xFF == SQLITE_BUSY:
+        code = (getattr(error.orig, "sqlite_errorcode", 0) or 0) & 0xFF
+        if code == SQLITE_BUSY:
             return DatabaseBusy("another process held the database for longer than the busy timeout")
+        if code in _DISK_TROUBLE:
+            return DatabaseUnavailable(f"the database cannot be used: {_DISK_TROUBLE[code]}")
         return error
     state = getattr(error.orig, "sqlstate", None)
     if state == "55P03":

@@ -66,17 +66,26 @@ def open_installation(data: Path, database: str = "", keys: Path | None = None) 
 
     Raises ConfigurationError for a database or keyring that cannot be used.
     """
+    from sqlalchemy.exc import DBAPIError
+
+    from gateway.keyrings import open_keyring
     from gateway.migrations import migrate
     from security.database import open_database
-    from security.secrets import Keyring
+    from specs.problems import ConfigurationError
 
-    opened = open_database(database or data)
+    opened = None
     try:
-        migrate(opened)
-        # WHY: a keyring that was named and is missing is a mistake; a new one would make every stored secret unreadable.
-        yield Installation(opened, Keyring.open(key_file(data, keys), create=keys is None))
+        try:
+            opened = open_database(database or data)
+            migrate(opened)
+            keyring = open_keyring(opened, key_file(data, keys), create=keys is None)
+        except DBAPIError as error:
+            place = "the database" if database else f"the database in {data}"
+            raise ConfigurationError("database", f"{place} cannot be used ({error.orig})", "restore a backup") from None
+        yield Installation(opened, keyring)
     finally:
-        opened.close()
+        if opened is not None:
+            opened.close()
 
 
 @contextmanager
