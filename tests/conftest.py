@@ -26,6 +26,17 @@ def _shared_database(postgresql_server: object) -> str:
     return postgresql_server.new_database()  # type: ignore[attr-defined,no-any-return]
 
 
+@pytest.fixture(scope="session")
+def soap_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A running gateway with the SOAP endpoints of `soap_endpoint`, and two workers."""
+    from running import gateway
+    from soap_endpoint import CONFIGURATION, ENVIRONMENT, SERVICES
+
+    folder = tmp_path_factory.mktemp("soap")
+    with gateway(folder, CONFIGURATION, SERVICES, environment=ENVIRONMENT, workers=2) as running:
+        yield running
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database; the test runs on each kind."""

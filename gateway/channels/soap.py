@@ -218,6 +218,7 @@ class Channel(channels.Channel):
         if operation is None:
             raise opened.problem or Problem.of("no-such-operation")
         runtime = operation.runtime
+        assert runtime.contract is not None  # or it were no operation
         element = opened.message.body
         exchange.query = parse_query(exchange.query_string) if exchange.query_string else {}
         try:

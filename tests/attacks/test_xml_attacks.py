@@ -6,8 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from lxml import etree
-from running import gateway
-from soap_endpoint import CONFIGURATION, ENVIRONMENT, NAMESPACE, SERVICES
+from soap_endpoint import NAMESPACE
 
 from specs import xml_text
 from specs.problems import Problem
@@ -117,10 +116,9 @@ def elsewhere():
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("xml"), CONFIGURATION, SERVICES, environment=ENVIRONMENT) as running:
-        yield running
+@pytest.fixture
+def served(soap_gateway):
+    return soap_gateway
 
 
 def test_A40_a_running_gateway_refuses_each_and_asks_nobody(served, elsewhere):

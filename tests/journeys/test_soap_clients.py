@@ -13,8 +13,7 @@ import requests
 import zeep
 import zeep.exceptions
 import zeep.transports
-from running import gateway
-from soap_endpoint import CONFIGURATION, ENVIRONMENT, PARTNER, SERVICES
+from soap_endpoint import ENVIRONMENT, PARTNER
 
 CLIENTS = Path(__file__).parent / "soap_clients"
 TEXT = "Zażółć gęślą 日本 😀 & <b>"
@@ -25,10 +24,9 @@ RECEIVED = (
 )
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("soap"), CONFIGURATION, SERVICES, environment=ENVIRONMENT) as running:
-        yield running
+@pytest.fixture
+def served(soap_gateway):
+    return soap_gateway
 
 
 def missing(program, package):
@@ -279,7 +277,7 @@ JARS = (
 
 
 @pytest.fixture(scope="module")
-def java(served, tmp_path_factory):
+def java(soap_gateway, tmp_path_factory):
     """The command that runs the JAX-WS client."""
     missing("javac", "default-jdk-headless")
     jars = [Path(f"/usr/share/java/{name}.jar") for name in JARS.split()]
@@ -287,7 +285,7 @@ def java(served, tmp_path_factory):
         pytest.skip("server missing: JAX-WS (apt-get install libjaxws-java libjaxb-java)")
     folder = tmp_path_factory.mktemp("java")
     path = ":".join(str(jar) for jar in jars if jar.exists())
-    fetch_wsdl(served, "wsdl", folder / "orders.wsdl")
+    fetch_wsdl(soap_gateway, "wsdl", folder / "orders.wsdl")
     importer = [
         "java",
         "-cp",

@@ -21,7 +21,7 @@ from specs.values import compile_output
 
 JSON, XML = json_.Format(), xml.Format()
 URN = "urn:test"
-LAW = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+LAW = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
 
 
 def representable(value: Any, fields: tuple[Field, ...] | None) -> bool:

@@ -45,7 +45,7 @@ LIST = Contract(
 RAW = Contract("customer.raw", "my.api.customer", class_name="Raw", input=())
 
 
-def test_the_description_is_the_golden_file_byte_for_byte() -> None:
+def test_the_description_is_the_golden_file() -> None:
     endpoint = Endpoint.of("customer", [GET, LIST, RAW], documentation="Customers")
     assert write_wsdl(endpoint, "https://api.example.com/soap/customer?a=1&b=2").decode() == GOLDEN.read_text()
 
