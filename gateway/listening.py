@@ -29,9 +29,12 @@ log = logging.getLogger("gatewright.wire")
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def bind(endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | None = None) -> socket.socket:
+def bind(
+    endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | None = None, shared: bool = False
+) -> socket.socket:
     """A socket that listens at *endpoint*. A Unix socket gets the permissions *mode*, and replaces one that is dead.
 
+    Beside a *shared* one each process can make a socket of its own at the same place, by `own_listener`.
     Raises ConfigurationError, naming *option*, where that place cannot be had.
     """
     try:
@@ -41,11 +44,13 @@ def bind(endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | No
         lookup = monkey.get_original("socket", "getaddrinfo")
         found = lookup(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        sock = Socket(family, kind, protocol)
+        sock = _bind_address(family, kind, protocol, address)
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.setblocking(False)
-            sock.bind(address)
+            if shared:
+                # WHY: taken alone first: two gateways that both share their port would share it with each other.
+                address = sock.getsockname()
+                sock.close()
+                sock = _bind_address(family, kind, protocol, address, shared=True)
             sock.listen(backlog)
         except OSError:
             sock.close()
@@ -54,6 +59,30 @@ def bind(endpoint: Endpoint, option: str, *, backlog: int = 2048, mode: int | No
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigurationError(option, f"cannot listen at {endpoint}", (reason or "").lower()) from None
+
+
+def _bind_address(family: int, kind: int, protocol: int, address: Any, *, shared: bool = False) -> socket.socket:
+    sock = Socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.setblocking(False)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def own_listener(held: socket.socket, backlog: int = 2048) -> socket.socket:
+    """A listening socket of this process alone beside *held*, which is shared: the kernel deals connections out (SO_REUSEPORT).
+
+    WHY beside it: what *held* gets waits while a process is replaced, and nobody is refused when all are at once.
+    """
+    sock = _bind_address(held.family, held.type, held.proto, held.getsockname(), shared=True)
+    sock.listen(backlog)
+    return sock
 
 
 @contextmanager

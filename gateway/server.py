@@ -264,7 +264,9 @@ def _serve(
         stewards["health"] = bind(Endpoint.parse(options.health, "health"), "health")
     scheme = "https" if options.tls_cert else "http"
     places = [Endpoint.parse(place) for place in options.listen]
-    listeners = [Listener(bind(place, "listen"), place, scheme) for place in places]
+    listeners = [
+        Listener(bind(place, "listen", shared=options.reuse_port and not place.path), place, scheme) for place in places
+    ]
     # Workers write into documents where they are reached: there port 0 has become a real one.
     real = (
         place if place.path else place._replace(port=place_of(one.sock).port)

@@ -94,6 +94,14 @@ class Transport:
                 return b""
             self._wait(self._readable, deadline)
 
+    def receive_raw(self, deadline: float) -> bytes:
+        """The next bytes as they came, deciphered by nobody."""
+        return Transport.receive(self, deadline)
+
+    def give_back(self, octets: bytes) -> bytes:
+        """Take *octets*, which came raw, for what comes next; what is in clear already."""
+        return octets
+
     def send(self, octets: bytes, seconds: float, rate: float) -> None:
         """Send everything. Raises Late where it waits for more than *seconds*, of which *rate* bytes sent earn one; Gone."""
         try:
@@ -195,6 +203,11 @@ class TlsTransport(Transport):
                 except Late:
                     pass
                 raise Gone from error
+
+    def give_back(self, octets: bytes) -> bytes:
+        """As of a transport; nothing is in clear before it is deciphered."""
+        self._incoming.write(octets)
+        return b""
 
     def receive(self, deadline: float, size: int = 16384) -> bytes:
         """As of a transport, in clear."""

@@ -26,6 +26,7 @@ import orjson
 
 from gateway.answer import Clock, close_stream, declared_length, head_of
 from gateway.bounds import Bounds
+from gateway.proxy_protocol import read_source
 from gateway.request_body import Body
 from gateway.request_head import Head, read_head
 from gateway.transport import Gone, Late, Sweeper, TlsTransport, Transport
@@ -64,7 +65,10 @@ class CorrelationIds:
 
 
 class Wire:
-    """Serves connections until it is told to drain. One for each listening purpose of a process; made after the fork."""
+    """Serves connections until it is told to drain. One for each listening purpose of a process; made after the fork.
+
+    With *proxy_protocol*, trusted proxies say in front of each connection for whom it is (`gateway.proxy_protocol`).
+    """
 
     def __init__(
         self,
@@ -73,11 +77,13 @@ class Wire:
         *,
         sweeper: Sweeper | None = None,
         cids: CorrelationIds | None = None,
+        proxy_protocol: bool = False,
     ) -> None:
         self.handler = handler
         self.bounds = bounds or Bounds()
         self.sweeper = sweeper or Sweeper()
         self.cids = cids or CorrelationIds()
+        self.proxy_protocol = proxy_protocol
         self.dates = Clock()
         self.connections: set[Connection] = set()
         self.expected = 0  #: connections that were accepted and whose greenlet has not begun
@@ -194,6 +200,10 @@ class Connection:
     def run(self) -> None:
         """Serve requests until one side has had enough."""
         try:
+            if self.wire.proxy_protocol and self.bounds.trusted(self.peer):
+                source, rest = read_source(self.transport, self.transport.clock() + self.bounds.head_seconds)
+                self.peer = source or self.peer
+                self.buffer = self.transport.give_back(rest)
             if not self.wire.count_in(self):
                 self.turn_away()
                 return
@@ -353,6 +363,8 @@ class Connection:
 
     def answer(self, exchange: Exchange, keep_alive: bool) -> bool:
         """Send the answer; whether the connection goes on."""
+        if exchange.response_status == 101:
+            return self.hand_over(exchange)
         body = self.body
         # An unread body that is not worth reading ends the connection, and the answer has to say so.
         keep_alive = keep_alive and not self.wire.draining and body is not None and body.drainable
@@ -402,6 +414,24 @@ class Connection:
         if keep_alive and body is not None and body.drain():
             self.buffer = body.rest
             return True
+        return False
+
+    def hand_over(self, exchange: Exchange) -> bool:
+        """Change the protocol: say 101, and leave the connection to the exchange's `hand_over` until that returns."""
+        body, take = self.body, exchange.hand_over
+        asked = exchange.headers.get("upgrade", "").partition(",")[0].strip()
+        if take is None or body is None or not body.finished or not asked or exchange.version != "1.1":
+            log.error("cid=%s a change of protocol that nobody asked for, or nobody takes over", exchange.cid)
+            fail(exchange)
+            return self.answer(exchange, False)
+        lines = f"{self.wire.dates.line()}X-Request-Id: {exchange.cid}\r\nConnection: Upgrade\r\nUpgrade: {asked}\r\n"
+        octets = head_of(101, exchange.response_headers, lines)
+        self.transport.send(octets, self.bounds.write_seconds, self.bounds.rate)
+        if self.wire.sent is not None:
+            self.wire.sent(exchange, len(octets))
+        self.transport.ends = inf
+        self.buffer = b""
+        take(self.transport, body.rest)
         return False
 
     def send_stream(self, exchange: Exchange, head: bytes, stream: Iterable[bytes], chunked: bool) -> int:

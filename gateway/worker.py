@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -22,7 +23,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 
 from gateway.bounds import Bounds
 from gateway.certificates import Certificates
-from gateway.listening import Acceptor
+from gateway.listening import Acceptor, own_listener
 from gateway.wire import Wire
 
 log = logging.getLogger("gatewright.worker")
@@ -92,12 +93,12 @@ class Worker(BaseWorker):  # type: ignore[misc]
             gevent.sleep(1.0)
             sys.exit(1)
         bounds = getattr(gateway, "bounds", None) or Bounds(connections=options.connections)
-        wire = Wire(gateway, bounds)
+        wire = Wire(gateway, bounds, proxy_protocol=options.proxy_protocol)
         follow_bounds = getattr(gateway, "follow_bounds", None)
         if follow_bounds is not None:
             follow_bounds(wire.bound)
         self._publish(gateway, wire)
-        acceptors = [Acceptor(listener.sock, wire, certificates) for listener in self.sockets]
+        acceptors = self._acceptors(wire, certificates)
         for acceptor in acceptors:
             acceptor.start()
         self.app.serves(self)
@@ -107,6 +108,17 @@ class Worker(BaseWorker):  # type: ignore[misc]
                 break
         self._finish(gateway, wire, acceptors)
         heart.kill()
+
+    def _acceptors(self, wire: Wire, certificates: Certificates | None) -> list[Acceptor]:
+        acceptors = []
+        for listener in self.sockets:
+            acceptors.append(Acceptor(listener.sock, wire, certificates))
+            if self.app.options.reuse_port and listener.sock.family != socket.AF_UNIX:
+                with own_listener(
+                    listener.sock
+                ) as own:  # the acceptor has a descriptor of its own, which keeps it open
+                    acceptors.append(Acceptor(own, wire, certificates))
+        return acceptors
 
     def _publish(self, gateway: Any, wire: Wire) -> None:
         metrics, journal = getattr(gateway, "metrics", None), getattr(gateway, "journal", None)

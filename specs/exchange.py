@@ -89,9 +89,9 @@ class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
     __slots__ = (
-        "address", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format", "headers",
-        "host", "identity", "input", "limit_headers", "method", "notes", "opened", "outcome", "params", "path",
-        "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
+        "address", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format",
+        "hand_over", "headers", "host", "identity", "input", "limit_headers", "method", "notes", "opened", "outcome", "params",
+        "path", "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
         "response_status", "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
     )  # fmt: skip
 
@@ -140,6 +140,8 @@ class Exchange:
     response_headers: list[tuple[str, str]]
     response_body: bytes
     response_stream: Iterable[bytes] | None
+    hand_over: Callable[[Any, bytes], None] | None
+    """With status 101: who takes the connection over (`gateway.transport.Transport`) and what has come on it already."""
     # any step
     problem: Problem | None
     notes: dict[str, Any] | None
@@ -198,6 +200,7 @@ class Exchange:
         self.response_headers = []
         self.response_body = b""
         self.response_stream = None
+        self.hand_over = None
         self.problem = None
         self.notes = None
 

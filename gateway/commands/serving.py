@@ -64,6 +64,18 @@ def run(
     max_requests: Annotated[
         int, typer.Option(envvar="GATEWRIGHT_MAX_REQUESTS", min=0, help="Requests after which a worker is replaced.")
     ] = 0,
+    proxy_protocol: Annotated[
+        bool,
+        typer.Option(
+            "--proxy-protocol",
+            envvar="GATEWRIGHT_PROXY_PROTOCOL",
+            help="Trusted proxies begin each connection with a PROXY header, version 1 or 2.",
+        ),
+    ] = False,
+    reuse_port: Annotated[
+        bool,
+        typer.Option("--reuse-port", envvar="GATEWRIGHT_REUSE_PORT", help="A listening socket for each worker."),
+    ] = False,
     graceful_timeout: Annotated[
         int, typer.Option(envvar="GATEWRIGHT_GRACEFUL_TIMEOUT", min=1, help="Seconds for running requests at the end.")
     ] = 30,
@@ -92,6 +104,8 @@ def run(
             log_format=log_format,
             log_level=log_level,
             max_requests=max_requests,
+            proxy_protocol=proxy_protocol,
+            reuse_port=reuse_port,
             graceful_timeout=graceful_timeout,
         )
     )
