@@ -1,0 +1,106 @@
+"""What a password has to be, and how those of other systems are taken over.
+
+Hashes are `security.passwords`: PBKDF2 and then Fernet. A hash that came from elsewhere is encrypted in the same way and
+replaced by one of ours when its owner next logs in.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import unicodedata
+from collections.abc import Iterable
+from typing import Any, Final
+
+from passlib import hash as schemes
+
+from security.passwords import MAX_BYTES, PURPOSE, HashingPool, PasswordHasher
+from sso.problems import invalid
+from sso.settings import PasswordRules
+from sso.weak_passwords import weakness
+
+#: How a hash of each foreign scheme begins, its name at libpass, the library that it needs, and its greatest cost.
+FOREIGN: Final = (
+    ("$pbkdf2-sha512$", "pbkdf2_sha512", "", 2_000_000),
+    ("$pbkdf2-sha256$", "pbkdf2_sha256", "", 2_000_000),
+    ("pbkdf2_sha256$", "django_pbkdf2_sha256", "", 2_000_000),
+    ("$2b$", "bcrypt", "bcrypt", 14),
+    ("$argon2", "argon2", "argon2", 10),
+)
+_OWN = "$pbkdf2-sha512$"
+
+
+class Passwords:
+    """Hashes, verifies and judges passwords; the work is done in the threads of *pool*."""
+
+    def __init__(self, rules: PasswordRules, hasher: PasswordHasher, pool: HashingPool) -> None:
+        self.rules = rules
+        self.hasher = hasher
+        self.pool = pool
+
+    def hash(self, password: str) -> str:
+        """What to store. Raises Problem 503 ``overloaded``."""
+        return self.pool.run(lambda: self.hasher.hash(password))
+
+    def verify(self, password: str, stored: str | None) -> bool:
+        """Whether the password is right; *stored* of None costs as much as a wrong one (S11). Raises Problem 503."""
+        return self.pool.run(lambda: self._verify(password, stored or self.hasher.dummy()))
+
+    def needs_rehash(self, stored: str) -> bool:
+        """Whether the password is to be hashed again at the next good login."""
+        foreign = not self.hasher.ring.decrypt(stored, PURPOSE).startswith(_OWN)
+        return foreign or self.hasher.needs_rehash(stored)
+
+    def check(
+        self, password: str, member: str, *, own: Iterable[str], context: Iterable[str] = (), mfa: bool = False
+    ) -> None:
+        """Raise Problem 422 where *password* cannot be one; *mfa* says that a second factor is always asked for."""
+        least = self.rules.min_length_with_mfa if mfa else self.rules.min_length
+        length = len(unicodedata.normalize("NFC", password[: MAX_BYTES + 1]))
+        if length < least:
+            raise invalid(member, "too-short", f"a password has {least} characters at least")
+        try:
+            encoded = len(password.encode())
+        except UnicodeEncodeError:
+            raise invalid(member, "invalid", "a password is a text that UTF-8 can carry") from None
+        # SECURITY: S9. A longer one is refused, never cut off: two that differ at the end are different.
+        if length > self.rules.max_length or encoded > MAX_BYTES:
+            raise invalid(member, "too-long", f"a password has {self.rules.max_length} characters at most")
+        weak = weakness(password, own, [*context, *self.rules.context_words])
+        if weak is not None:
+            raise invalid(member, "too-weak", f"choose another password: {weak}")
+
+    def take_foreign(self, foreign: str) -> str:
+        """A hash of another system as it is stored here. Raises Problem 422 for one that cannot be verified here."""
+        _, cost = _scheme(foreign)
+        if cost is None:
+            raise invalid("password_hash", "invalid", "not a hash that can be verified here")
+        return self.hasher.ring.encrypt(foreign, PURPOSE)
+
+    def _verify(self, password: str, stored: str) -> bool:
+        foreign = self.hasher.ring.decrypt(stored, PURPOSE)
+        if foreign.startswith(_OWN) or not 0 < len(password) <= MAX_BYTES:
+            return self.hasher.verify(password, stored)
+        scheme, cost = _scheme(foreign)
+        if cost is None:
+            return self.hasher.verify(password, self.hasher.dummy())
+        return bool(scheme.verify(unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass"), foreign))
+
+
+def _scheme(foreign: str) -> tuple[Any, int | None]:
+    """The scheme of a hash, and its cost; a cost of None where it cannot be verified at a cost that is bearable."""
+    for prefix, name, library, most in FOREIGN:
+        if not foreign.startswith(prefix) or len(foreign) > 1024:
+            continue
+        if library and importlib.util.find_spec(library) is None:
+            raise invalid("password_hash", "unsupported", f"install '{library}' to take over hashes of {name}")
+        scheme = getattr(schemes, name)
+        try:
+            found = scheme.from_string(foreign)
+        except (ValueError, TypeError):
+            return scheme, None
+        # SECURITY: a hash of a billion rounds would be a login that holds a thread for minutes.
+        memory = getattr(found, "memory_cost", 0)
+        if not found.checksum or found.rounds > most or memory > 262_144:
+            return scheme, None
+        return scheme, int(found.rounds)
+    return None, None

@@ -1,0 +1,69 @@
+"""What people and their applications are refused with: words, statuses, and the older codes of those who come from Zato.
+
+>>> problem = refusal("invalid-credentials")
+>>> problem.status, problem.members["sub_codes"]
+(401, ['E005001'])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from specs.problems import Fault, Problem
+
+#: word: status, title, the code that users of Zato know.
+CODES: Final[dict[str, tuple[int, str, str]]] = {
+    "invalid-credentials": (401, "Invalid credentials", "E005001"),
+    "mfa-invalid": (401, "Wrong second factor", "E005001"),
+    "mfa-required": (403, "A second factor is required", "E005008"),
+    "session-invalid": (401, "No such session", "E007001"),
+    "session-binding": (401, "The session belongs to somewhere else", "E006001"),
+    "reauthentication-required": (403, "Log in again first", "E005001"),
+    "super-user-required": (403, "Forbidden", "E005005"),
+    "app-not-allowed": (403, "Application not allowed", "E004002"),
+    "address-not-allowed": (403, "Address not allowed", "E006001"),
+    "account-locked": (403, "The account is locked", "E005002"),
+    "account-unconfirmed": (403, "The account is not confirmed yet", "E005003"),
+    "account-unapproved": (403, "The account is not approved yet", "E005004"),
+    "password-expired": (403, "The password has expired", "E003004"),
+    "password-change-required": (403, "The password has to be changed", "E003007"),
+    "token-invalid": (400, "This cannot be used (any more)", "E005006"),
+    "validation-failed": (422, "Not acceptable", "E008002"),
+    "too-many-attempts": (429, "Too many attempts", "E005001"),
+    "too-many-sessions": (409, "Too many sessions", "E005001"),
+    "no-such-user": (404, "Not found", "E001100"),
+    "no-such-session": (404, "Not found", "E007001"),
+    "no-such-attribute": (404, "Not found", "E009002"),
+    "no-such-link": (404, "Not found", "E008001"),
+    "second-factor-kept": (409, "The second factor is required", "E008001"),
+    "last-super-user": (409, "The last super-user", "E008001"),
+    "already-linked": (409, "Linked already", "E008001"),
+}
+_FAULT_CODES: Final = {
+    "username": "E001001", "email": "E002001", "password": "E003001", "new_password": "E003001",
+}  # fmt: skip
+
+
+def refusal(
+    word: str,
+    detail: str = "",
+    *,
+    errors: Iterable[Fault] = (),
+    retry_after: float | None = None,
+    members: Mapping[str, Any] | None = None,
+) -> Problem:
+    """The problem of that word; *retry_after* is in seconds."""
+    status, title, older = CODES[word]
+    errors = tuple(errors)
+    older_ones = [_FAULT_CODES.get(fault.pointer.lstrip("/"), older) for fault in errors] or [older]
+    headers = [] if retry_after is None else [("Retry-After", str(max(1, int(-(-retry_after // 1)))))]
+    described = {"sub_codes": list(dict.fromkeys(older_ones)), **(members or {})}
+    return Problem(
+        status, word, detail or title.lower(), title=title, errors=errors, headers=headers, members=described
+    )
+
+
+def invalid(member: str, word: str, detail: str) -> Problem:
+    """422 for one member of an input."""
+    return refusal("validation-failed", detail, errors=[Fault(f"/{member}", word, detail)])

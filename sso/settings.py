@@ -1,0 +1,156 @@
+"""The `sso` section of the document: who may sign up and log in, and with what.
+
+>>> Sso.read({"enabled": True, "apps": {"crm": {"login": True}}}).app_of("").name
+'crm'
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from security.addresses import AddressList
+from specs.problems import ConfigurationError
+from specs.settings import Seconds, Settings, setting
+
+#: NIST SP 800-63B: no password is shorter, whatever else protects the account.
+FLOOR = 8
+#: OWASP Password Storage; ASVS 5.0 appendix C.
+FEWEST_ROUNDS = 210_000
+
+
+class App(Settings):
+    """What people may do through one application."""
+
+    signup: bool = setting("whether people may sign up through it", default=False)
+    login: bool = setting("whether people may log in through it", default=False)
+    allow: list[str] = setting("networks from which people may log in through it; empty means any", default=[])
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        check_networks(self.allow, f"{path}.allow")
+
+
+class Signup(Settings):
+    """How an account comes to be."""
+
+    approval: bool = setting("whether a super-user has to approve of each account", default=False)
+    email_confirmation: bool = setting("whether the address has to be confirmed", default=True)
+    confirmation_lifetime: Seconds = setting("how long a confirmation can be used", default="1d")
+    validation_service: str | None = setting("service that is asked first and may refuse a sign-up", default=None)
+    callback_services: list[str] = setting("services that hear of each sign-up", default=[])
+    reserved_names: list[str] = setting("user names that nobody may sign up with, beside the usual ones", default=[])
+
+
+class PasswordRules(Settings):
+    """What a password has to be."""
+
+    min_length: int = setting("fewest characters", default=15)
+    min_length_with_mfa: int = setting("fewest characters where a second factor is always asked for", default=8)
+    max_length: int = setting("most characters; a longer one is refused, never cut off", default=256)
+    rounds: int = setting("rounds of PBKDF2-SHA512", default=220_000)
+    expires_after: Seconds | Literal["never"] = setting("age at which it has to be changed", default="never")
+    warn_before: Seconds = setting("how long before its end people are told", default="30d")
+    context_words: list[str] = setting("words that no password may consist of, such as the company's", default=[])
+    reset_lifetime: Seconds = setting("how long the link that resets a password can be used", default="1h")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        for key in ("min_length", "min_length_with_mfa"):
+            if not FLOOR <= getattr(self, key) <= self.max_length:
+                raise ConfigurationError(f"{path}.{key}", f"not from {FLOOR} to max_length", "write 15")
+        if not 64 <= self.max_length <= 1024:
+            raise ConfigurationError(f"{path}.max_length", "not from 64 to 1024", "write 256")
+        if self.rounds < FEWEST_ROUNDS:
+            raise ConfigurationError(f"{path}.rounds", f"fewer than {FEWEST_ROUNDS:,} rounds", "write 220000")
+
+
+class SessionRules(Settings):
+    """How long people stay logged in."""
+
+    idle: Seconds = setting("how long a session lives without being used", default="30m")
+    absolute: Seconds = setting("how long a session lives at most, however often it is renewed", default="12h")
+    renewal_grace: Seconds = setting("how long the old token is taken after a renewal", default="30s")
+    recent: Seconds = setting("how long ago people may have proven themselves for what is delicate", default="10m")
+    max_per_user: int = setting("most sessions of one person", default=20)
+    when_full: Literal["evict", "refuse"] = setting("what becomes of one more: the oldest ends, or it", default="evict")
+    bind_app: bool = setting("whether a session belongs to the application that opened it", default=True)
+    bind_address: bool = setting("whether a session belongs to the address that opened it", default=False)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if not self.idle <= self.absolute:
+            raise ConfigurationError(f"{path}.idle", "longer than absolute", "write 30m")
+        if self.max_per_user < 1:
+            raise ConfigurationError(f"{path}.max_per_user", "nobody could log in", "write 20")
+
+
+class SecondFactor(Settings):
+    """One-time codes beside the password."""
+
+    required: Literal["off", "super_users", "all"] = setting("who has to have a second factor", default="super_users")
+    window: int = setting("how many steps of 30 seconds a code may be early or late: 0 or 1", default=1)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.window not in (0, 1):
+            raise ConfigurationError(f"{path}.window", "RFC 6238 knows one step at most", "write 0 or 1")
+
+
+class Privacy(Settings):
+    """How personal data is kept."""
+
+    encrypt_email: bool = setting("whether addresses are encrypted; they are found by a keyed digest", default=True)
+    encrypt_names: bool = setting("whether people's names are encrypted; they can then not be searched", default=False)
+    reuse_usernames: bool = setting("whether the name of a deleted account can be taken again", default=False)
+
+
+class Mail(Settings):
+    """How people are written to."""
+
+    connection: str = setting("connection that sends mail")
+    sender: str = setting("sender of every mail", name="from")
+
+
+class Sso(Settings):
+    """Sign-up and login of people."""
+
+    enabled: bool = setting("whether people sign up and log in here", default=False)
+    site_name: str = setting("what people know this installation as", default="Gatewright")
+    apps: dict[str, App] = setting("applications by name, as X-Gateway-App has them", default={})
+    default_app: str = setting("application that is meant where none is named", default="")
+    signup: Signup = setting("how an account comes to be", default={})
+    password: PasswordRules = setting("what a password has to be", default={})
+    session: SessionRules = setting("how long people stay logged in", default={})
+    second_factor: SecondFactor = setting("who has to have one-time codes", default={})
+    privacy: Privacy = setting("how personal data is kept", default={})
+    mail: Mail | None = setting("how people are written to", default=None)
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.default_app and self.default_app not in self.apps:
+            raise ConfigurationError(f"{path}.default_app", f"no application '{self.default_app}'", "add it to apps")
+
+    def app_of(self, name: str) -> AppRules | None:
+        """The application of that name; the default one (or the only one) where *name* is empty; None where there is none."""
+        if not name:
+            name = self.default_app or (next(iter(self.apps)) if len(self.apps) == 1 else "")
+        found = self.apps.get(name)
+        return None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow))
+
+
+class AppRules(NamedTuple):
+    """An application, and what people may do through it."""
+
+    name: str
+    signup: bool
+    login: bool
+    allow: tuple[str, ...]
+
+
+def check_networks(networks: list[str], path: str) -> None:
+    """Raise ConfigurationError where one of *networks* is not an address or a network."""
+    for index, network in enumerate(networks):
+        try:
+            AddressList([network])
+        except ConfigurationError as error:
+            raise error.under(f"{path}[{index}]") from None

@@ -1,0 +1,100 @@
+"""Single sign-on of one process, whole: every room built from a database, a ring of keys and the settings.
+
+>>> import tempfile
+>>> from security.database import metadata, open_database
+>>> from security.secrets import Keyring
+>>> from sso.users import NewUser
+>>> database = open_database(tempfile.mkdtemp())
+>>> database.write(lambda connection: metadata.create_all(connection))
+>>> settings = Sso.read({"apps": {"crm": {"login": True}}})
+>>> sso = SingleSignOn(database, Keyring.generate().ring("edge"), settings)
+>>> ann = sso.users.create(NewUser("ann", "ann@example.org", "green lamps over water"), COMMAND)
+>>> done = sso.login.log_in(Credentials("ann", "green lamps over water"), Caller(app="crm"))
+>>> sso.sessions.check(done.token, Caller(app="crm")).username
+'ann'
+>>> database.close()
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from backends.clock import Clock, utc_now
+from security.database import Database
+from security.passwords import HashingPool, PasswordHasher
+from security.secrets import Ring
+from sso.account import Accounts
+from sso.attributes import Attributes
+from sso.audit import SYSTEM, Audit, Caller
+from sso.letters import Outbox
+from sso.links import Links
+from sso.login import Credentials, Login
+from sso.passwords import Passwords
+from sso.privacy import Keys, Randomness
+from sso.sessions import Sessions
+from sso.settings import Sso
+from sso.signup import SignUp
+from sso.storage import Storage
+from sso.throttle import Throttle
+from sso.tokens import Tokens
+from sso.totp import SecondFactors
+from sso.users import Users
+
+#: Who calls from a shell.
+COMMAND = Caller(actor=SYSTEM)
+
+
+class SingleSignOn:
+    """The rooms, ready: `users`, `signup`, `login`, `sessions`, `accounts`, `factors`, `attributes`, `links`, `audit`, `outbox`.
+
+    *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one. New settings are a new
+    object: all state is in the database. *rounds* is for tests alone; otherwise the settings say it.
+    """
+
+    def __init__(
+        self,
+        engine: Database,
+        ring: Ring,
+        settings: Sso,
+        *,
+        pool: HashingPool | None = None,
+        clock: Clock = utc_now,
+        randomness: Randomness = secrets.token_bytes,
+        rounds: int | None = None,
+    ) -> None:
+        database = Storage(engine)
+        self.database = database
+        self.settings = settings
+        self.clock = clock
+        self.keys = keys = Keys(database, ring, randomness)
+        self.audit = audit = Audit(database, keys.audit, clock)
+        self.outbox = Outbox(ring, clock, randomness)
+        self.tokens = tokens = Tokens(clock, randomness)
+        self.throttle = throttle = Throttle(keys, clock)
+        hasher = PasswordHasher(ring, rounds=rounds or settings.password.rounds)
+        self.passwords = passwords = Passwords(settings.password, hasher, pool or HashingPool())
+        self.sessions = sessions = Sessions(database, settings.session, keys, audit, clock)
+        self.users = users = Users(database, settings, keys, passwords, sessions, tokens, self.outbox, audit, clock)
+        self.factors = factors = SecondFactors(
+            database, settings, keys, passwords, users, sessions, tokens, throttle, audit, clock, randomness
+        )
+        self.login = Login(
+            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
+        )
+        self.accounts = Accounts(
+            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
+        )
+        self.signup = SignUp(database, settings, users, tokens, throttle, audit)
+        self.attributes = Attributes(database, keys, users, audit, clock)
+        self.links = Links(database, keys, users, factors, audit, clock)
+
+    def sweep(self) -> int:
+        """Forget what is over: sessions, counters, attributes, tokens. How many rows there were."""
+        return self.database.write(
+            lambda connection: sum(
+                room.sweep(connection) for room in (self.sessions, self.throttle, self.attributes, self.tokens)
+            )
+        )
+
+
+__all__ = ["COMMAND", "Caller", "Credentials", "SingleSignOn", "Sso"]

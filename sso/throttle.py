@@ -1,0 +1,110 @@
+"""Throttles of guessing: by address, by account and address, by account, and a way past them for a device that is known.
+
+A guess is counted when it has failed, and a right guess is taken only where the counters still allow one at that moment, in
+the same transaction. So many guesses at once gain nothing over as many one after another, and people who log in from several
+places at once lose nothing. What is refused is not counted: nobody is kept out for longer by trying.
+
+An account's own counter delays, 15 minutes at most, and a device that its owner has logged in from does not go by it: who
+guesses at somebody's password does not lock them out (S12). Names that nobody has are counted in the same way (S14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, delete, select
+
+from backends.clock import Clock
+from security.addresses import parse_address
+from security.database import upsert
+from sso import tables
+from sso.privacy import Keys
+from sso.problems import refusal
+
+
+class Rule(NamedTuple):
+    """At most *most* in a window of *seconds*; with *delays* beyond that a delay which doubles, not a window that is full."""
+
+    name: str
+    most: int
+    seconds: float
+    delays: bool = False
+
+
+FAILED_AT_ADDRESS: Final = Rule("address", 10, 60)
+FAILED_AT_PAIR: Final = Rule("pair", 5, 300)
+FAILED_AT_ACCOUNT: Final = Rule("account", 10, 12 * 3600, delays=True)
+FAILED_AT_DEVICE: Final = Rule("device", 10, 3600)
+FAILED_CODES: Final = Rule("code", 5, 900)
+SIGN_UPS: Final = Rule("signup", 20, 60)
+LETTERS: Final = Rule("letter", 5, 3600)
+SIGN_UP_LETTERS: Final = Rule("signup-letter", 3, 86400)
+FIRST_DELAY: Final = 30.0
+LONGEST_DELAY: Final = 900.0
+
+Charge = tuple[Rule, str]
+
+
+class Throttle:
+    """Counters kept in SQL, the same for all processes."""
+
+    def __init__(self, keys: Keys, clock: Clock) -> None:
+        self.keys = keys
+        self.clock = clock
+
+    def wait(self, connection: Connection, charges: Iterable[Charge]) -> float:
+        """How many seconds to wait before all of *charges* allow one more; 0 where they do."""
+        now = self.clock()
+        return max((self._wait(rule, self._row(connection, rule, key), now) for rule, key in charges), default=0.0)
+
+    def check(self, connection: Connection, charges: Iterable[Charge]) -> None:
+        """Raise Problem 429 with Retry-After where one of *charges* does not allow one more."""
+        seconds = self.wait(connection, charges)
+        if seconds > 0:
+            raise refusal("too-many-attempts", "wait before you try again", retry_after=seconds)
+
+    def count(self, connection: Connection, charges: Iterable[Charge]) -> None:
+        """Count one for each of *charges*."""
+        now = self.clock()
+        for rule, key in charges:
+            row = self._row(connection, rule, key)
+            live = row is not None and now < row[2]
+            count, since = (row[0] + 1, row[1]) if live and row is not None else (1, now)
+            if rule.delays:
+                since = now
+            values = {"count": count, "since": since, "until": since + timedelta(seconds=rule.seconds)}
+            upsert(connection, tables.throttles, {"key": self._key(rule, key)}, values)
+
+    def clear(self, connection: Connection, charges: Iterable[Charge]) -> None:
+        """Begin anew for each of *charges*."""
+        names = [self._key(rule, key) for rule, key in charges]
+        connection.execute(delete(tables.throttles).where(tables.throttles.c.key.in_(names)))
+
+    def sweep(self, connection: Connection) -> int:
+        """Forget counters whose time is over; how many there were."""
+        return connection.execute(delete(tables.throttles).where(tables.throttles.c.until <= self.clock())).rowcount
+
+    def _wait(self, rule: Rule, row: tuple[int, datetime, datetime] | None, now: datetime) -> float:
+        if row is None or now >= row[2] or row[0] < rule.most:
+            return 0.0
+        if not rule.delays:
+            return (row[2] - now).total_seconds()
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(row[0] - rule.most, 10))
+        return max(0.0, (row[1] + timedelta(seconds=delay) - now).total_seconds())
+
+    def _row(self, connection: Connection, rule: Rule, key: str) -> tuple[int, datetime, datetime] | None:
+        throttles = tables.throttles
+        query = select(throttles.c.count, throttles.c.since, throttles.c.until)
+        row = connection.execute(query.where(throttles.c.key == self._key(rule, key))).first()
+        return None if row is None else (row[0], row[1], row[2])
+
+    def _key(self, rule: Rule, key: str) -> str:
+        return f"{rule.name}:{self.keys.digest('throttle', key)}"
+
+
+def place_of(address: str) -> str:
+    """What an address is counted as: itself, or the /64 of an IPv6 one."""
+    found = parse_address(address)
+    return found.bucket().hex() if found is not None else address[:64]

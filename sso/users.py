@@ -1,0 +1,438 @@
+"""Users: made, found, changed, approved, locked, exported and erased. Every reading of somebody's data is audited, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from backends.clock import Clock
+from security.secrets import Ring
+from specs.problems import Problem
+from sso import names, tables, workflow
+from sso.audit import Audit, Caller
+from sso.letters import Outbox
+from sso.passwords import Passwords
+from sso.privacy import Keys
+from sso.problems import invalid, refusal
+from sso.sessions import Sessions
+from sso.settings import Sso, check_networks
+from sso.storage import Storage
+from sso.tokens import Tokens
+
+MOST_FOUND: Final = 100
+#: What the person may change of themselves, and what a super-user may change of anybody (S4).
+OWN_MEMBERS: Final = frozenset({"display_name", "language"})
+ADMINISTERED: Final = OWN_MEMBERS | {"roles", "is_super_user", "must_change", "addresses"}
+_LETTERS: Final = {"approve": "welcome", "reject": "rejected", "lock": "locked"}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as people and super-users see them; nothing secret is in it (Z8)."""
+
+    id: str
+    username: str
+    email: str
+    display_name: str
+    language: str
+    state: str
+    is_super_user: bool
+    roles: tuple[str, ...]
+    addresses: tuple[str, ...]
+    must_change: bool
+    has_second_factor: bool
+    password_expires_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """What a user begins with. *password_hash* is one of another system, taken over as it is."""
+
+    username: str
+    email: str
+    password: str = ""
+    password_hash: str = ""
+    display_name: str = ""
+    language: str = "en"
+    is_super_user: bool = False
+    roles: tuple[str, ...] = ()
+    must_change: bool = False
+
+
+class Users:
+    """The people of one installation."""
+
+    def __init__(
+        self,
+        database: Storage,
+        settings: Sso,
+        keys: Keys,
+        passwords: Passwords,
+        sessions: Sessions,
+        tokens: Tokens,
+        outbox: Outbox,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.keys = keys
+        self.passwords = passwords
+        self.sessions = sessions
+        self.tokens = tokens
+        self.outbox = outbox
+        self.audit = audit
+        self.clock = clock
+
+    # Made
+
+    def create(self, new: NewUser, caller: Caller) -> User:
+        """A user who is active at once. Raises Problem 409 where the name or the address is taken, 422 where one cannot be."""
+        row = self.prepare(new, "active", caller)
+
+        def work(connection: Connection) -> None:
+            if self.taken(connection, row):
+                raise Problem.of("conflict", "this user name or address is taken")
+            connection.execute(insert(tables.users).values(row))
+            self.audit.record(connection, "user.create", caller, target=row["id"])
+
+        try:
+            self.database.write(work)
+        except IntegrityError:
+            raise Problem.of("conflict", "this user name or address is taken") from None
+        return self.get(row["id"])
+
+    def prepare(self, new: NewUser, state: str, caller: Caller) -> dict[str, Any]:
+        """The row of a new user, password hashed, nothing written yet. Raises Problem 422."""
+        key, address = names.username_key(new.username), names.email_key(new.email)
+        shown = names.display_name(new.display_name)
+        if new.password_hash:
+            stored: str | None = self.passwords.take_foreign(new.password_hash)
+        elif new.password:
+            self.check_password(new.password, "password", key, address, shown)
+            stored = self.passwords.hash(new.password)
+        else:
+            stored = None
+        now = self.clock()
+        key_box, ring = self.keys.new_person()
+        privacy = self.settings.privacy
+        return {
+            "id": tables.new_id("usr_", self.keys.randomness(17)),
+            "username": new.username,
+            "username_key": key,
+            "email": ring.encrypt(address, "email") if privacy.encrypt_email else address,
+            "email_digest": self.keys.digest("email", address),
+            "display_name": ring.encrypt(shown, "name") if privacy.encrypt_names else shown,
+            "name_key": None if privacy.encrypt_names else names.name_key(shown),
+            "language": new.language[:16],
+            "password": stored,
+            "password_set_at": now if stored else None,
+            "must_change": new.must_change,
+            "password_disabled": stored is None,
+            "failures": 0,
+            "state": state,
+            "state_at": now,
+            "state_by": caller.actor[:40],
+            "session_epoch": 0,
+            "is_super_user": new.is_super_user,
+            "roles": list(new.roles),
+            "addresses": [],
+            "key_box": key_box,
+            "created_at": now,
+        }
+
+    def taken(self, connection: Connection, row: Mapping[str, Any]) -> bool:
+        """Whether another account has the name or the address of *row*, or had the name before it was deleted."""
+        users = tables.users
+        gone = "#" + self.keys.digest("username", row["username_key"])
+        same = or_(users.c.username_key.in_([row["username_key"], gone]), users.c.email_digest == row["email_digest"])
+        return connection.execute(select(users.c.id).where(same).limit(1)).first() is not None
+
+    def check_password(
+        self, password: str, member: str, username: str, email: str, display_name: str = "", *, mfa: bool = False
+    ) -> None:
+        """Raise Problem 422 where *password* is not good enough for this account."""
+        local, _, domain = email.partition("@")
+        own = [username, local, self.settings.site_name]
+        context = [*domain.split("."), *names.name_key(display_name).split(), *self.settings.apps]
+        enforced = mfa and self.settings.second_factor.required == "all"
+        self.passwords.check(password, member, own=own, context=context, mfa=enforced)
+
+    # Found
+
+    def get(self, user_id: str, caller: Caller | None = None) -> User:
+        """The user with that id; with *caller*, audited as a reading of personal data. Raises Problem 404."""
+        if caller is not None:
+            return self.database.write(lambda connection: self._read_audited(connection, user_id, caller))
+        return self.database.read(lambda connection: self.user_of(connection, self.row(connection, user_id)))
+
+    def row(self, connection: Connection, user_id: str) -> Any:
+        """The row of a user who was not deleted. Raises Problem 404."""
+        users = tables.users
+        query = select(users).where(users.c.id == user_id, users.c.state != "deleted")
+        row = connection.execute(query).first()
+        if row is None:
+            raise refusal("no-such-user", "there is no such user")
+        return row
+
+    def by_identifier(self, connection: Connection, identifier: str) -> Any:
+        """The row of the user with this name or address, or None."""
+        users = tables.users
+        kind, key = names.identifier_key(identifier)
+        if kind == "none":
+            return None
+        same = users.c.username_key == key if kind == "username" else self._has_address(key)
+        return connection.execute(select(users).where(same)).first()
+
+    def with_address(self, connection: Connection, email_digest: str) -> Any:
+        """The row of the user whose address has this digest, or None."""
+        return connection.execute(select(tables.users).where(tables.users.c.email_digest == email_digest)).first()
+
+    def search(
+        self,
+        query: Mapping[str, str],
+        caller: Caller,
+        *,
+        either: bool = False,
+        prefix: bool = False,
+        state: str = "",
+        after: str = "",
+        most: int = 50,
+    ) -> list[User]:
+        """Users by ``username``, ``email`` and ``display_name``, at most *most* (and 100), from the id *after* on.
+
+        *either* means that one of them is enough; *prefix* that names begin so, addresses are always whole. Raises Problem 422.
+        """
+        users = tables.users
+        conditions = []
+        for member, wanted in query.items():
+            if member == "email":
+                conditions.append(self._has_address(names.email_key(wanted)))
+                continue
+            if member not in ("username", "display_name"):
+                raise invalid(member, "unknown", "search by username, email and display_name")
+            if member == "display_name" and self.settings.privacy.encrypt_names:
+                raise invalid(member, "encrypted", "names are encrypted here and cannot be searched")
+            column = users.c.username_key if member == "username" else users.c.name_key
+            key = names.name_key(wanted)
+            # SECURITY: S44. What has a meaning in LIKE is escaped.
+            conditions.append(column.startswith(key, autoescape=True) if prefix else column == key)
+        statement = select(users).where(users.c.state != "deleted", users.c.id > after).order_by(users.c.id)
+        if conditions:
+            statement = statement.where(or_(*conditions) if either else and_(*conditions))
+        if state:
+            statement = statement.where(users.c.state == state)
+        statement = statement.limit(max(1, min(most, MOST_FOUND)))
+
+        def work(connection: Connection) -> list[User]:
+            found = [self.user_of(connection, row) for row in connection.execute(statement)]
+            details = {"members": sorted(query), "found": [user.id for user in found]}
+            self.audit.record(connection, "user.search", caller, details=details)
+            return found
+
+        return self.database.write(work)
+
+    # Changed
+
+    def change(self, user_id: str, changes: Mapping[str, Any], caller: Caller, *, allowed: Iterable[str]) -> User:
+        """Change members of a user, of those *allowed*. Raises Problem 404, 409 and 422; nothing else is touched (S4)."""
+        allowed = set(allowed)
+        for member in changes:
+            if member not in allowed:
+                raise invalid(member, "unknown", "this cannot be changed here")
+        if "addresses" in changes:
+            check_networks(changes["addresses"], "addresses")
+
+        def work(connection: Connection) -> User:
+            row = self.row(connection, user_id)
+            values = dict(changes)
+            if "display_name" in values:
+                values |= self._named(row, names.display_name(values["display_name"]))
+            if values.get("is_super_user") is False:
+                self._keep_one_super_user(connection, row)
+            connection.execute(update(tables.users).where(tables.users.c.id == user_id).values(values))
+            self.audit.record(connection, "user.change", caller, target=user_id, details={"members": sorted(changes)})
+            return self.user_of(connection, self.row(connection, user_id))
+
+        return self.database.write(work)
+
+    def decide(self, user_id: str, event: str, caller: Caller) -> str:
+        """``approve``, ``reject``, ``lock`` or ``unlock`` a user; the state that they are in now.
+
+        Raises Problem 404, 409 where it cannot happen in their state, and 403 where it is done to oneself (S7).
+        """
+        if user_id == caller.actor:
+            raise Problem.of("forbidden", "somebody else has to do this")
+        return self.database.write(lambda connection: self.apply(connection, user_id, event, caller))
+
+    def apply(self, connection: Connection, user_id: str, event: str, caller: Caller) -> str:
+        """Within a transaction: an event of `sso.workflow`, with all that follows from it."""
+        row = self.row(connection, user_id)
+        state = workflow.after(row.state, event)
+        if state == row.state:
+            return state
+        if event in ("lock", "delete"):
+            self._keep_one_super_user(connection, row)
+        users = tables.users
+        values = {"state": state, "state_at": self.clock(), "state_by": caller.actor[:40]}
+        connection.execute(update(users).where(users.c.id == user_id).values(values))
+        if event in ("lock", "reject", "delete"):
+            self.sessions.raise_epoch(connection, user_id)
+            self.tokens.revoke(connection, user_id)
+        self.audit.record(connection, f"user.{event}", caller, target=user_id, details={"from": row.state, "to": state})
+        letter = _LETTERS.get(event) or ("welcome" if state == "active" and event == "confirm" else "")
+        if letter and (letter != "welcome" or state == "active"):
+            self.write_to(connection, row, letter)
+        return state
+
+    def require_change(self, user_id: str, caller: Caller) -> None:
+        """Have the user choose another password when they next log in."""
+        self.change(user_id, {"must_change": True}, caller, allowed=("must_change",))
+
+    # Exported and erased
+
+    def export(self, user_id: str, caller: Caller) -> dict[str, Any]:
+        """All that is kept of a person, as JSON values, without hashes and secrets (S47)."""
+
+        def work(connection: Connection) -> dict[str, Any]:
+            row = self.row(connection, user_id)
+            user = self.user_of(connection, row)
+            ring = self.keys.person(row.key_box)
+            links = select(tables.links).where(tables.links.c.user_id == user_id)
+            audit = select(tables.audit).where(or_(tables.audit.c.actor == user_id, tables.audit.c.target == user_id))
+            kept = select(tables.attributes).where(tables.attributes.c.user_id == user_id)
+            exported = {
+                "profile": _plain(user),
+                "attributes": [
+                    {"name": one.name, "value": open_value(ring, one), "of": one.owner_id[:3]}
+                    for one in connection.execute(kept)
+                ],
+                "links": [
+                    {"definition": one.definition, "principal": one.principal} for one in connection.execute(links)
+                ],
+                "audit": [
+                    {"at": one.at.isoformat(), "action": one.action, "result": one.result, "address": one.address}
+                    for one in connection.execute(audit.order_by(tables.audit.c.sequence))
+                ],
+            }
+            self.audit.record(connection, "user.export", caller, target=user_id)
+            return exported
+
+        exported = self.database.write(work)
+        exported["sessions"] = [_plain(session) for session in self.sessions.list(user_id)]
+        return exported
+
+    def erase(self, user_id: str, caller: Caller) -> None:
+        """Delete a person: their key is dropped, so that no copy of their data opens again; what remains has no name."""
+
+        def work(connection: Connection) -> None:
+            row = self.row(connection, user_id)
+            self.write_to(connection, row, "deleted")
+            self.apply(connection, user_id, "delete", caller)
+            reusable = self.settings.privacy.reuse_usernames
+            gone = user_id if reusable else self.keys.digest("username", row.username_key)
+            erased: dict[str, Any] = {
+                "username": "", "username_key": f"#{gone}", "email": "", "email_digest": None, "display_name": "",
+                "name_key": None, "password": None, "password_disabled": True, "is_super_user": False, "roles": [],
+                "addresses": [], "key_box": None,
+            }  # fmt: skip
+            connection.execute(update(tables.users).where(tables.users.c.id == user_id).values(erased))
+            for table in (tables.totp, tables.recovery_codes, tables.attributes, tables.links, tables.tokens):
+                connection.execute(delete(table).where(table.c.user_id == user_id))
+            letters = tables.letters
+            connection.execute(delete(letters).where(letters.c.user_id == user_id, letters.c.kind != "deleted"))
+
+        self.database.write(work)
+
+    # Within transactions
+
+    def user_of(self, connection: Connection, row: Any) -> User:
+        """The user of a row."""
+        query = select(tables.totp.c.user_id).where(tables.totp.c.user_id == row.id)
+        return User(
+            id=row.id,
+            username=row.username,
+            email=self.email_of(row),
+            display_name=self.name_of(row),
+            language=row.language,
+            state=row.state,
+            is_super_user=row.is_super_user,
+            roles=tuple(row.roles),
+            addresses=tuple(row.addresses),
+            must_change=row.must_change,
+            has_second_factor=connection.execute(query).first() is not None,
+            password_expires_at=self.password_end(row),
+            created_at=row.created_at,
+        )
+
+    def email_of(self, row: Any) -> str:
+        """The address of a row. Raises SecretError for a box that was moved or changed (S30)."""
+        return row.email if "@" in row.email else self.keys.person(row.key_box).decrypt(row.email, "email")
+
+    def name_of(self, row: Any) -> str:
+        """The display name of a row. Raises SecretError."""
+        if row.name_key is not None:
+            return str(row.display_name)
+        return self.keys.person(row.key_box).decrypt(row.display_name, "name")
+
+    def password_end(self, row: Any) -> datetime | None:
+        """When the password of a row has to be changed, if ever."""
+        age = self.settings.password.expires_after
+        if isinstance(age, str) or row.password_set_at is None:
+            return None
+        return row.password_set_at + timedelta(seconds=age)  # type: ignore[no-any-return]
+
+    def write_to(self, connection: Connection, row: Any, kind: str, values: Mapping[str, Any] | None = None) -> None:
+        """Post a letter to the address that is kept for a row."""
+        filled = {"site_name": self.settings.site_name, "username": row.username, **(values or {})}
+        self.outbox.post(connection, kind, row.id, self.email_of(row), row.language, filled)
+
+    def set_password(self, connection: Connection, row: Any, stored: str, *, keep: str = "") -> None:
+        """Give a row another password; every session but *keep* ends, every token of theirs is dead (S40)."""
+        values = {
+            "password": stored,
+            "password_set_at": self.clock(),
+            "must_change": False,
+            "password_disabled": False,
+            "failures": 0,
+        }
+        connection.execute(update(tables.users).where(tables.users.c.id == row.id).values(values))
+        self.sessions.raise_epoch(connection, row.id, keep=keep)
+        self.tokens.revoke(connection, row.id, "reset", "reset-key", "login")
+        self.write_to(connection, row, "password-changed")
+
+    def _read_audited(self, connection: Connection, user_id: str, caller: Caller) -> User:
+        user = self.user_of(connection, self.row(connection, user_id))
+        self.audit.record(connection, "user.read", caller, target=user_id)
+        return user
+
+    def _has_address(self, key: str) -> Any:
+        return tables.users.c.email_digest == self.keys.digest("email", key)
+
+    def _named(self, row: Any, shown: str) -> dict[str, Any]:
+        if row.name_key is not None:
+            return {"display_name": shown, "name_key": names.name_key(shown)}
+        return {"display_name": self.keys.person(row.key_box).encrypt(shown, "name")}
+
+    def _keep_one_super_user(self, connection: Connection, row: Any) -> None:
+        users = tables.users
+        others = select(func.count()).where(users.c.is_super_user, users.c.state == "active", users.c.id != row.id)
+        if row.is_super_user and not connection.execute(others).scalar_one():
+            raise refusal("last-super-user", "there has to be a super-user: make another one first")
+
+
+def open_value(ring: Ring, row: Any) -> Any:
+    """The value of an attribute's row. Raises SecretError."""
+    return orjson.loads(ring.decrypt(row.value, f"attribute {row.owner_id} {row.name}") if row.encrypted else row.value)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    values = {name: getattr(record, name) for name in record.__slots__}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
