@@ -56,6 +56,10 @@ def things_to_try(base_url: str) -> list[str]:
     person = f"curl -u api:{PASSWORD}"
     machine = f"curl -H 'X-API-Key: {API_KEY}'"
     rate = '{"year": 2013, "month": 9, "day": 3}'
+    envelope = (
+        '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
+        "<request><year>2013</year><month>9</month><day>3</day></request></e:Body></e:Envelope>"
+    )
     return [
         f"curl {base_url}/hello/world",
         f"{person} {base_url}/customers/1",
@@ -65,6 +69,8 @@ def things_to_try(base_url: str) -> list[str]:
         f"""{machine} {base_url}/rates/update -d '{{"year": 2013, "month": 9}}'""",
         f"curl {base_url}/client1/get-rate -d '{rate}'",
         f"curl '{base_url}/client2/get-rate?year=2013&month=9&day=3'",
+        f"curl {base_url}/client3/get-rate -H 'SOAPAction: get-rates' -d '{envelope}'",
+        f"curl '{base_url}/soap/customer?wsdl'",
         f"""curl {base_url}/books -d '{{"name": "The Garden of Cyrus", "pub_year": 1658}}'""",
         f"""curl {base_url}/books -d '{{"user_id": 123}}'""",
         f"curl -i {base_url}/customers/1",
