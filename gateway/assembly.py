@@ -76,7 +76,7 @@ class Gateway:
         )
         self._stores.publish(self.metrics)
         verifier = Verifier(self.runtime.hasher, self.runtime.hashing, CredentialCache())
-        compiler = Compiler(
+        compiler = self._compiler = Compiler(
             verifier,
             Limits(self._stores),
             lambda: gevent.sleep(0),
@@ -202,6 +202,7 @@ class Gateway:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             self.metrics.facts["limits"] = self._stores.facts()
+            self._compiler.address_files.check()
             try:
                 self.metrics.write()
             except OSError as error:

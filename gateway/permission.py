@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from security.addresses import AddressList
+from security.address_files import AddressSet
 from specs.problems import Problem
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Admission:
     """
 
     def __init__(
-        self, denied: list[AddressList], allowed: list[AddressList], debit: Callable[[Exchange], None] | None
+        self, denied: list[AddressSet], allowed: list[AddressSet], debit: Callable[[Exchange], None] | None
     ) -> None:
         self._denied = denied
         self._allowed = allowed
@@ -46,10 +46,10 @@ class Admission:
 class Authority:
     """What an identity needs beyond being proven: one of the channel's *groups*, and an address that it is bound to.
 
-    *addresses* are the lists that consumers are bound to, by name.
+    *addresses* are, by name, the addresses that a consumer may call from (all where there are none) and may not.
     """
 
-    def __init__(self, groups: frozenset[str], addresses: Mapping[str, AddressList]) -> None:
+    def __init__(self, groups: frozenset[str], addresses: Mapping[str, tuple[AddressSet, AddressSet]]) -> None:
         self._groups = groups
         self._any = not groups or "*" in groups
         self._addresses = addresses
@@ -64,5 +64,8 @@ class Authority:
             raise Problem.of("forbidden", "this caller is in none of the groups that may call here")
         if identity.kind == "consumer":
             bound = self._addresses.get(identity.name)
-            if bound is not None and exchange.address not in bound:
+            if bound is None:
+                return
+            allowed, denied = bound
+            if exchange.address in denied or (allowed and exchange.address not in allowed):
                 raise Problem.of("address-not-allowed", "this caller may not call from this address")

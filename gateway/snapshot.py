@@ -32,7 +32,7 @@ from gateway.pipeline import (
 from gateway.quotas import Limits
 from gateway.replay import FirstUse
 from gateway.routes import Routes
-from security.addresses import AddressList
+from security.address_files import AddressFiles, AddressSet
 from security.credentials import ApiKeys
 from specs.exchange import Identity
 from specs.problems import ConfigurationError
@@ -62,7 +62,7 @@ class Snapshot:
     routes: Routes
     fallback: Format
     executor: Executor
-    trusted: AddressList
+    trusted: AddressSet
     channels: Mapping[str, Channel] = field(default_factory=dict)
     docs: Docs = field(default_factory=Docs)
     history: Callable[[], Sequence[Release]] = tuple
@@ -87,6 +87,7 @@ class Compiler:
         history: Callable[[], Sequence[Release]] = tuple,
     ) -> None:
         self._verifier = verifier
+        self.address_files = AddressFiles(pause)
         self._limits = limits
         self._pause = pause
         self._first_use = first_use
@@ -168,14 +169,26 @@ class Compiler:
         return Shared(
             digest=(gateway.digest if gateway else "", people, limits),
             consumers=self._once(("consumers", people), lambda: consumers_of(consumers.values())),
-            addresses={n: addresses(d.settings.allow) for n, d in consumers.items() if d.settings.allow},
+            addresses={
+                name: (self._allowed(d.settings.allow), self._denied(d.settings.deny))
+                for name, d in consumers.items()
+                if d.settings.allow or d.settings.deny
+            },
             trusted=self._once(
-                ("trusted", tuple(settings.trusted_proxies)), lambda: addresses(settings.trusted_proxies)
+                ("trusted", tuple(settings.trusted_proxies)), lambda: self._allowed(settings.trusted_proxies)
             ),
-            denied=[addresses(settings.deny)] if settings.deny else [],
-            allowed=[addresses(settings.allow)] if settings.allow else [],
+            denied=[self._denied(settings.deny)] if settings.deny else [],
+            allowed=[self._allowed(settings.allow)] if settings.allow else [],
             configuration=configuration,
         )
+
+    def _allowed(self, networks: Iterable[str]) -> AddressSet:
+        """A list of those who may; a file of it that cannot be read holds nobody."""
+        return AddressSet(networks, self.address_files, otherwise=False)
+
+    def _denied(self, networks: Iterable[str]) -> AddressSet:
+        """A list of those who may not; a file of it that cannot be read holds everybody."""
+        return AddressSet(networks, self.address_files, otherwise=True)
 
     def _channel(
         self, configuration: Configuration, definition: Definition, catalogue: Catalogue, shared: Shared
@@ -243,8 +256,8 @@ class Compiler:
         """Give *channel* the steps that it needs, and what they work with."""
         configuration = shared.configuration
         admission = Admission(
-            [*shared.denied, *([addresses(settings.deny)] if settings.deny else [])],
-            [*shared.allowed, *([addresses(settings.allow)] if settings.allow else [])],
+            [*shared.denied, *([self._denied(settings.deny)] if settings.deny else [])],
+            [*shared.allowed, *([self._allowed(settings.allow)] if settings.allow else [])],
             self._limits.admission(configuration),
         )
         security = self._security(requirements, shared, path)
@@ -299,10 +312,10 @@ class Shared:
 
     digest: Any
     consumers: Consumers
-    addresses: Mapping[str, AddressList]
-    trusted: AddressList
-    denied: list[AddressList]
-    allowed: list[AddressList]
+    addresses: Mapping[str, tuple[AddressSet, AddressSet]]
+    trusted: AddressSet
+    denied: list[AddressSet]
+    allowed: list[AddressSet]
     configuration: Configuration
 
 
@@ -349,11 +362,6 @@ def consumers_of(definitions: Iterable[Definition]) -> Consumers:
         for held in consumer.keys_held:
             by_key[held.key.reveal()] = identity
     return Consumers(by_username, by_key)
-
-
-def addresses(networks: Iterable[str]) -> AddressList:
-    """A list of networks, as settings hold it."""
-    return AddressList(networks)
 
 
 def _digests(definitions: Iterable[Definition]) -> tuple[tuple[str, str], ...]:

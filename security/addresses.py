@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from specs.problems import ConfigurationError, Problem
 
@@ -28,6 +28,12 @@ CACHE_SIZE = 65_536
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 _CANONICAL: dict[str, str] = {}
 _MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+class Holding(Protocol):
+    """A set of addresses, whatever it is made of."""
+
+    def __contains__(self, text: str, /) -> bool: ...
 
 
 class Address(NamedTuple):
@@ -169,7 +175,7 @@ class AddressList:
         return len(self._map)
 
 
-def client_address(peer: str, headers: Mapping[str, str], trusted: AddressList, *, header: str | None = None) -> str:
+def client_address(peer: str, headers: Mapping[str, str], trusted: Holding, *, header: str | None = None) -> str:
     """Who is calling, in canonical form: the right-most address that no trusted proxy has.
 
     *headers* are by lower-case name, repeated ones joined by commas. *header* says which one the proxies write
@@ -191,7 +197,7 @@ def client_address(peer: str, headers: Mapping[str, str], trusted: AddressList, 
     return found[0] if found else canonical
 
 
-def _walk(peer: str, hops: Iterator[str], trusted: AddressList) -> str:
+def _walk(peer: str, hops: Iterator[str], trusted: Holding) -> str:
     address = peer
     for _, hop in zip(range(MAX_HOPS), hops, strict=False):
         parsed = parse_address(hop)

@@ -7,6 +7,7 @@ import re
 from typing import Any, Self
 
 from gateway.routes import parse_template
+from security.address_files import PREFIX
 from specs.names import GroupName, LimitName, Many, SecurityName
 from specs.problems import ConfigurationError, nearest
 from specs.settings import Password, Seconds, Settings, setting
@@ -51,20 +52,24 @@ class PathTemplate(str):
 
 
 class Address(str):
-    """An IP address or a network, in canonical form."""
+    """An IP address or a network, in canonical form, or ``file:/path`` of a file with one a line."""
 
     __slots__ = ()
 
     @classmethod
     def read(cls, value: Any, path: str) -> Self:
         """Raises ConfigurationError."""
+        if isinstance(value, str) and value.startswith(PREFIX):
+            if not value[len(PREFIX) :].startswith("/"):
+                raise ConfigurationError(path, f"not an absolute path: '{value[:80]}'", "write file:/etc/blocked.txt")
+            return cls(value)
         try:
             if not isinstance(value, str):
                 raise ValueError
             network = ipaddress.ip_network(value.strip(), strict=False)
         except ValueError:
             raise ConfigurationError(
-                path, f"not an address or network: {value!r}", 'write 10.0.0.1, 10.0.0.0/8 or "::1"'
+                path, f"not an address or network: {value!r}", 'write 10.0.0.1, 10.0.0.0/8, "::1" or file:/path'
             ) from None
         if network.num_addresses == 1 and "/" not in value:
             return cls(network.network_address)

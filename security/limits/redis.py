@@ -32,8 +32,10 @@ from security.limits import (
 )
 from specs.problems import ConfigurationError
 
-#: Seconds to wait for an answer, and for a connection.
-PATIENCE = 0.5
+#: Seconds to wait for an answer. A server that hangs costs this once; after that the guard asks it one caller at a time.
+PATIENCE = 1.0
+#: Seconds to wait for one of our own connections: that all are in use is no sign of a lost server.
+QUEUE_PATIENCE = 5.0
 #: Connections of one process.
 CONNECTIONS = 32
 #: Milliseconds that a request at once is counted which nobody has counted out.
@@ -309,7 +311,9 @@ def _connect(url: str) -> tuple[Callable[[], Any], str]:
         scheme = {"valkey": "redis", "valkeys": "rediss", "redis+unix": "unix"}.get(parts.scheme, parts.scheme)
         plain = urlunsplit((scheme, parts.netloc, parts.path, "", ""))
         # WHY: a pool that waits: with each request on a connection of its own a burst would open hundreds at once.
-        pool = redis.BlockingConnectionPool.from_url(plain, max_connections=CONNECTIONS, timeout=PATIENCE, **common)
+        pool = redis.BlockingConnectionPool.from_url(
+            plain, max_connections=CONNECTIONS, timeout=QUEUE_PATIENCE, **common
+        )
         if parts.path.strip("/"):
             int(parts.path.strip("/") if parts.scheme != "redis+unix" else 0)
         alone = redis.Redis(connection_pool=pool)

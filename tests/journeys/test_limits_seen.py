@@ -29,6 +29,7 @@ SERVICES = {
 CONFIGURATION = """
 format: 1
 gateway:
+  trusted_proxies: [127.0.0.1]
   legacy_headers: true
   limit: whole
 security:
@@ -48,7 +49,7 @@ limits:
 groups:
   gold: {limit: three}
 consumers:
-  acme: {groups: [gold], limit: ten, apikey: {key: "acme-key-0123456789abcdef"}, deny: [127.0.0.9]}
+  acme: {groups: [gold], limit: ten, apikey: {key: "acme-key-0123456789abcdef"}, deny: [192.0.2.0/24]}
   vip:  {groups: [gold], limit: vip, apikey: {key: "vips-key-0123456789abcdef"}}
 services:
   echo: {limit: whole}
@@ -65,15 +66,16 @@ channels:
   hidden:  {type: rest, path: /hidden, service: echo, limit: hidden}
   levels:  {type: rest, path: /levels, service: echo, limit: ten, security: [keys]}
   top:     {type: rest, path: /top, service: echo, limit: three}
+  blocked: {type: rest, path: /blocked, service: echo, deny: ["file:BLOCKED"]}
+  bound:   {type: rest, path: /bound, service: echo, security: [keys]}
 """
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("limits")
-    with gateway(
-        folder, CONFIGURATION, SERVICES, workers=2, options=["--access-log", str(folder / "access.log")]
-    ) as running:
+    text = CONFIGURATION.replace("BLOCKED", str(folder / "blocked.txt"))
+    with gateway(folder, text, SERVICES, workers=2, options=["--access-log", str(folder / "access.log")]) as running:
         running.folder = folder
         yield running
 
@@ -218,6 +220,26 @@ def served_error(served, *words):
     )  # fmt: skip
     assert done.returncode == 1
     return done.stderr
+
+
+def test_a_list_in_a_file_keeps_out_who_it_names_and_is_read_anew(served):
+    blocked = served.folder / "blocked.txt"
+    # SECURITY: a list that cannot be read lets nobody in.
+    assert statuses(served, "/blocked", 4) == [403] * 4
+    blocked.write_text("192.0.2.0/24\n")
+    assert wait_for(lambda: statuses(served, "/blocked", 6) == [200] * 6)
+    other = {"X-Forwarded-For": "192.0.2.77"}
+    assert wait_for(lambda: statuses(served, "/blocked", 6, headers=other) == [403] * 6)
+    blocked.write_text("198.51.100.0/24\n")
+    assert wait_for(lambda: statuses(served, "/blocked", 6, headers=other) == [200] * 6)
+
+
+def test_A22_a_consumer_may_be_kept_from_addresses_however_they_are_written(served):
+    key = {"X-API-Key": "acme-key-0123456789abcdef"}
+    for address in ("192.0.2.7", "::ffff:192.0.2.7", "[::ffff:192.0.2.7]:4711"):
+        assert served.get("/bound", headers={**key, "X-Forwarded-For": address}).status_code == 403
+    # A20: what stands left of what the proxy wrote is a stranger's word.
+    assert served.get("/bound", headers={**key, "X-Forwarded-For": "198.51.100.1, 192.0.2.7"}).status_code == 403
 
 
 def test_yesterdays_log_goes_through_tomorrows_limits(served, tmp_path):
