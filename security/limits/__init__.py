@@ -189,6 +189,11 @@ class Decision:
         """Each bucket after the debit, for the RateLimit fields. Worked out when asked for."""
         return tuple(map(_state, self._charges, self._after))
 
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """Each bucket after the debit, in the algorithm's own numbers."""
+        return tuple(self._after)
+
     def joined(self, other: Decision) -> Decision:
         """This and *other* as one: both let the request in."""
         return Decision(
