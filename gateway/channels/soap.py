@@ -98,7 +98,8 @@ class Channel(channels.Channel):
             default=None,
         )
         wsdl: Literal["secured", "public", "off"] = setting(
-            "who gets the description at ?wsdl: those who may call, everybody, or nobody", default="secured"
+            "who gets the description at ?wsdl (a WS-Security token cannot be sent there): those who may call, everybody, nobody",
+            default="secured",
         )
 
         def check(self, path: str) -> None:

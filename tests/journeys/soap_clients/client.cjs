@@ -9,7 +9,7 @@ const order = {
   made_at: "2026-01-31T12:30:15Z", total: "1234.50", weight: 0.1, scan, tags: ["a", "", "ż"],
   address: { street: "Main & 1st", geo: { lat: 52.25, lon: -1.5 } },
   lines: [{ number: 1, item: "book", price: "1.50" }, { number: 2, item: "pen", price: "0.10" }],
-  more: [7],
+  more: [7], note: null,
 };
 
 async function fault(call) {
@@ -47,7 +47,7 @@ async function main() {
   });
   secured.setSecurity(new soap.BasicAuthSecurity("api", "partner-password"));
   const [answer] = await secured.PlaceOrderAsync(order);
-  console.log(JSON.stringify({ sent: {}, placed, listed: listed.item, faults, caller: answer.caller, refused }));
+  console.log(JSON.stringify({ sent: { note: null }, placed, listed: listed.item, faults, caller: answer.caller, refused }));
 }
 
 main().catch((error) => { console.error(error.message, error.stack); process.exit(1); });
