@@ -1,6 +1,6 @@
 """`make bench`: what a request costs, beside peers, in one sitting; and what 10,000 channels and a start cost.
 
-    python tests/bench/run.py [--quick] [--only requests,peers,channels,parts,starts] [--rounds N] [--seconds S]
+    python tests/bench/run.py [--quick] [--only requests,limits,peers,channels,parts,starts] [--rounds N] [--seconds S]
 
 Compare CPU per request, within one sitting: requests a second and latencies are also those of the machine's other work.
 """
@@ -15,12 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import channels
+import limit_costs
 import starts
 from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, Load, Sample, on
 from parts import REQUESTS
 from subjects import PEERS, NotInstalled, gatewright, install_peers, say
 
-SECTIONS = ("requests", "peers", "channels", "parts", "starts")
+SECTIONS = ("requests", "limits", "peers", "channels", "parts", "starts")
 ROWS = {
     "whole": "whole path: Basic, allowlist, 3 limits, schema",
     "none": "the same with no limits",
@@ -135,6 +136,8 @@ def main() -> None:
     if table.samples:
         title = f"Requests: one worker on core {SERVER_CORE}, {CONNECTIONS} connections from core {CLIENT_CORE}, best of {rounds}"
         reports.append((title, table.lines))
+    if "limits" in sections:
+        reports.append((f"Limits: least of {limit_costs.TURNS} turns each", lambda: limit_costs.lines(load, seconds)))
     if "channels" in sections:
         reports.append(
             (f"{chosen.channels:,} channels beside ten", lambda: channels.lines(load, chosen.channels, seconds))
