@@ -28,6 +28,7 @@ class World:
 
     def __init__(self, url):
         self.now = NOON
+        self.embedded = url.startswith("sqlite")
         self.database = open_database(url)
         self.database.write(lambda connection: metadata.create_all(connection, tables=TABLES))
         self.keyring = Keyring.generate()
