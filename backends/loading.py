@@ -20,12 +20,14 @@ import sys
 import time
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
+from backends.answers import answers_in
 from backends.catalogue import describe, services_in
 from backends.deadlines import Deadline
 from backends.patience import within
@@ -129,6 +131,8 @@ def contracts_of(files: Mapping[str, bytes], set_name: str, *, patience: float =
             for service_class in services_in(module):
                 try:
                     contract = _describe(service_class, module, file, root)
+                    statuses, problems = answers_in(files[file], service_class.__name__)
+                    contract = replace(contract, statuses=statuses, problems=problems)
                 except ConfigurationError as error:
                     line = line_of(files[file], service_class.__name__)
                     reason = str(error).replace(f"{root}/", "")

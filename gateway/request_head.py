@@ -37,12 +37,12 @@ import httptools
 
 from specs.problems import Problem
 
-#: Methods that reach the router. CONNECT and TRACE make no sense at a gateway; others are extension methods of RFCs.
+#: Methods that reach the router, which answers 405 to what no channel takes (TRACE); others, and CONNECT, are 501.
 METHODS = {
     name.encode(): name
     for name in (
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY", "LINK", "UNLINK", "PROPFIND", "PROPPATCH",
-        "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
+        "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "TRACE",
     )
 }  # fmt: skip
 

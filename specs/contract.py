@@ -102,7 +102,8 @@ class Contract:
     the service answers is sent. *repeated* means that the output is a list of such records. *response_elem* wraps the
     answer in a member or root element of that name (``""``: no wrapper); *request_elem* likewise names the input's.
     *schema* is a JSON Schema 2020-12 of the payload with its local references bundled. *verbs* are the HTTP methods that
-    the service has handlers for, empty where ``handle`` takes all. *deadline* is in seconds, 0 where the channel decides.
+    the service has handlers for, empty where ``handle`` takes all. *statuses* and *problems* (status, code, detail) are those
+    that its source says it answers with, for documents alone. *deadline* is in seconds, 0 where the channel decides.
     """
 
     service: str
@@ -120,6 +121,8 @@ class Contract:
     force_empty_keys: tuple[str, ...] = ()
     schema: Mapping[str, Any] | None = None
     invokes: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = ()
+    problems: tuple[tuple[int, str, str], ...] = ()
     verbs: tuple[str, ...] = ()
     deadline: float = 0.0
     blocking: bool = False
@@ -143,7 +146,9 @@ class Contract:
         for name in ("input", "output"):
             if values.get(name) is not None:
                 values[name] = tuple(Field.from_record(member) for member in values[name])
-        for name in ("invokes", "verbs", "force_empty_keys"):
+        for name in ("invokes", "verbs", "force_empty_keys", "statuses"):
             if name in values:
                 values[name] = tuple(values[name])
+        if "problems" in values:
+            values["problems"] = tuple((int(status), code, detail) for status, code, detail in values["problems"])
         return cls(**values)

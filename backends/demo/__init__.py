@@ -62,6 +62,7 @@ def things_to_try(base_url: str) -> list[str]:
     )
     return [
         f"curl {base_url}/hello/world",
+        f"curl {base_url}/openapi.json  # or open {base_url}/docs in a browser",
         f"{person} {base_url}/customers/1",
         f"{machine} {base_url}/customers/2",
         f"""{person} -X PUT {base_url}/customers/1 -d '{{"name": "Ann Smith", "is_active": true, "region": "north"}}'""",

@@ -22,7 +22,7 @@ from specs.contract import Contract, Field
 from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
 from specs.documents.samples import sample_of, sample_output, sample_value
 from specs.formats import Format, form, json_, plain, xml
-from specs.problems import CODES, TYPES
+from specs.problems import CODES, Problem
 from specs.schema import schema_of, schema_of_contract, schema_of_field
 
 FORMATS: Final[Mapping[str, Format]] = {
@@ -199,14 +199,21 @@ class _Document:
         headers = {"X-Request-Id": _header("RequestId")}
         if operation.limits:
             headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
-        found: dict[str, Any] = {
-            "200": {"description": "What the service answers.", "headers": headers, **self._content(operation)}
-        }
+        found: dict[str, Any] = {}
+        for status in operation.contract.statuses or (200,):
+            content = self._content(operation) if status not in (204, 304) else {}
+            found[str(status)] = {"description": "What the service answers.", "headers": headers, **content}
         kind = "Any" if {"json", "xml"} <= set(operation.formats) else "Xml" if operation.formats[0] == "xml" else ""
         by_status: dict[int, list[str]] = {}
         for code in operation.refusals:
             by_status.setdefault(CODES[code][0], []).append(code)
-        for status in sorted(by_status):
+        own: dict[int, list[tuple[int, str, str]]] = {}
+        for problem in operation.contract.problems:
+            own.setdefault(problem[0], []).append(problem)
+        for status in sorted({*by_status, *own}):
+            if status in own:
+                found[str(status)] = _own_answer(status, kind, own[status], by_status.get(status, []), headers)
+                continue
             name = f"{ANSWERS[status][0]}{kind}"
             if name not in self._answers:
                 self._answers[name] = _answer(status, kind)
@@ -286,15 +293,16 @@ def pretty(value: Any) -> str:
 
 
 def problem_example(code: str) -> dict[str, Any]:
-    """A problem as its caller gets it."""
+    """One of the published problems as its caller gets it."""
     status, title = CODES[code]
-    found: dict[str, Any] = {
-        "type": TYPES.get(code, f"urn:gatewright:problem:{code}"), "title": title, "status": status,
-        "detail": _DETAILS.get(code, title.lower()), "code": code, "cid": "7f3a1c52e0b94d6c",
-    }  # fmt: skip
+    found = _example(status, code, _DETAILS.get(code, title.lower()))
     if code == "invalid-input":
         found["errors"] = [{"pointer": "/cust_id", "code": "missing", "detail": "this member is required"}]
     return found
+
+
+def _example(status: int, code: str, detail: str) -> dict[str, Any]:
+    return Problem(status, code, detail).as_dict("7f3a1c52e0b94d6c")
 
 
 _DETAILS = {
@@ -345,6 +353,22 @@ def _answer(status: int, kind: str) -> dict[str, Any]:
         headers["WWW-Authenticate"] = _header("WwwAuthenticate")
     codes = [code for code in _SHOWN if CODES[code][0] == status]
     return {"description": ANSWERS[status][1], "headers": headers, "content": _problem_content(kind, codes)}
+
+
+def _own_answer(
+    status: int, kind: str, own: Sequence[tuple[int, str, str]], codes: Sequence[str], headers: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An answer with problems of the service's own, beside those of the gateway with the same status."""
+    examples = {code: {"value": _example(status, code, detail)} for _, code, detail in own}
+    examples |= {code: {"value": problem_example(code)} for code in codes if code not in examples}
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
+    types = {"": ("json",), "Xml": ("xml",), "Any": ("json", "xml")}[kind]
+    said = "; ".join(f"`{code}`: {detail}" if detail else f"`{code}`" for _, code, detail in own)
+    return {
+        "description": said,
+        "headers": headers,
+        "content": {f"application/problem+{word}": content for word in types},
+    }
 
 
 #: Those of the published problems that callers of channels meet.

@@ -130,6 +130,17 @@ def test_each_status_that_can_happen_is_there_with_its_problem():
     assert sorted(responses["200"]["headers"]) == ["RateLimit", "RateLimit-Policy", "X-Request-Id"]
 
 
+def test_what_a_service_says_it_answers_with_is_there_too():
+    contract = Contract(
+        "a", output=(Field("x"),), statuses=(201,), problems=((404, "no-such-a", "there is no such a"),)
+    )
+    whole = Interface("A", "1", operations=(Operation("a", "a", "rest", "POST", "/a", contract),))
+    responses = openapi.document(whole)["paths"]["/a"]["post"]["responses"]
+    assert list(responses) == ["201", "404", "default"]
+    assert responses["404"]["content"]["application/problem+json"]["examples"]["no-such-a"]["value"]["status"] == 404
+    assert list(OpenAPIV31SpecValidator(openapi.document(whole)).iter_errors()) == []
+
+
 def test_limits_are_told_in_words_and_in_numbers():
     get = openapi.document(interface())["paths"]["/customers/{cust_id}"]["get"]
     assert "10 calls a second, 1,000 calls a day" in get["description"]
