@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.limit_headers import headers_of
+from gateway.limit_headers import Fields, headers_of
 from gateway.limit_stores import Stores
 from security.addresses import parse_address
 from security.limits import AT_ONCE, BYTES, REQUESTS, Charge, Decision, State
@@ -135,6 +135,7 @@ class Quotas:
         durable = any(compiled.durable for compiled in limits)
         self._debit = stores.debit(gateway.limit_storage, gateway.on_store_failure, durable)
         self._chains: dict[Any, tuple[Charge, ...]] = {}
+        self._fields: dict[int, tuple[tuple[Charge, ...], Fields]] = {}
 
     def debit(self, exchange: Exchange) -> tuple[Charge, ...]:
         """Take one from each, or from none. Raises Problem 429 or 403, and fills the headers that callers read.
@@ -143,7 +144,7 @@ class Quotas:
         """
         identity = exchange.identity
         service, operation = _called(exchange) if self._by_operation else ("", "")
-        charges = self.chain(exchange.address, identity, service, operation)
+        charges = chain = self.chain(exchange.address, identity, service, operation)
         if not charges:
             return ()
         if self.has_end:
@@ -157,7 +158,11 @@ class Quotas:
             self._stores.tally(charges, decision, who, exchange.address)
             if decision.violated:
                 raise refusal(charges, decision, self._legacy)
-        exchange.limit_headers = headers_of(decision.states, legacy=self._legacy)
+        # A worker's own share, and a chain over two stores, are told as they were counted.
+        same = decision.charges is charges
+        exchange.limit_headers = (self._fields_of(chain) if same else Fields(decision.charges, legacy=self._legacy)).of(
+            decision
+        )
         if not self.has_end:
             return ()
         return tuple(
@@ -190,6 +195,15 @@ class Quotas:
                 self._chains.clear()
             self._chains[key] = charges
         return charges
+
+    def _fields_of(self, chain: tuple[Charge, ...]) -> Fields:
+        # WHY: by the identity of the chain, which its cache keeps; hashing the charges would take longer than all this.
+        found = self._fields.get(id(chain))
+        if found is None or found[0] is not chain:
+            if len(self._fields) >= CHAINS:
+                self._fields.clear()
+            found = self._fields[id(chain)] = (chain, Fields(chain, legacy=self._legacy))
+        return found[1]
 
     def entries(self, identity: Identity, service: str = "", operation: str = "") -> list[Entry]:
         """The limits that a request of *identity* falls under: level, subject and definition."""

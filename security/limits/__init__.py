@@ -190,9 +190,14 @@ class Decision:
         return tuple(map(_state, self._charges, self._after))
 
     @property
-    def standings(self) -> tuple[Standing, ...]:
+    def charges(self) -> Sequence[Charge]:
+        """What was charged, in the order of `standings`."""
+        return self._charges
+
+    @property
+    def standings(self) -> Sequence[Standing]:
         """Each bucket after the debit, in the algorithm's own numbers."""
-        return tuple(self._after)
+        return self._after
 
     def joined(self, other: Decision) -> Decision:
         """This and *other* as one: both let the request in."""

@@ -343,3 +343,16 @@ def test_a_time_range_holds_moments_of_the_week(text, inside, outside):
 def test_what_is_no_time_range_is_refused(text):
     with pytest.raises(ConfigurationError, match="not a time range"):
         TimeRange.parse(text)
+
+
+def test_Z24_a_dead_slot_that_an_earlier_bucket_of_the_chain_takes_is_not_used_twice(tmp_path):
+    # Two buckets whose slots are free again, asked for in other orders: each must find one of its own.
+    small = SharedMemoryStore(tmp_path / "t", slots=2 * GROUP)
+    charges = [bucket(str(n), Rate(5, SECOND, 5)) for n in range(6)]
+    for turn in range(50):
+        chain = charges[turn % 6 :] + charges[: turn % 6]
+        now = NOW + turn * 10 * SECOND
+        assert small.debit(chain[:3], now).allowed
+        assert small.debit(chain, now).allowed
+        assert [s.remaining for s in small.peek(chain, now).states] == [3, 3, 3, 4, 4, 4]
+    small.close()
