@@ -29,7 +29,7 @@ from gateway.bounds import Bounds
 from gateway.proxy_protocol import read_source
 from gateway.request_body import Body
 from gateway.request_head import Head, read_head
-from gateway.transport import Gone, Late, Sweeper, TlsTransport, Transport
+from gateway.transport import LARGEST_READ, Gone, Late, Sweeper, TlsTransport, Transport
 from security.addresses import parse_address
 from specs.exchange import Exchange
 from specs.problems import InternalError, Problem
@@ -404,9 +404,13 @@ class Connection:
             stream = None
         bounds = self.bounds
         if stream is None:
-            octets = head + content
-            self.transport.send(octets, bounds.write_seconds, bounds.rate)
-            count = len(octets)
+            count = len(head) + len(content)
+            if len(content) > LARGEST_READ:
+                # SECURITY: A35. Joined, each slow reader of a long answer would have a copy of it.
+                self.transport.send(head, bounds.write_seconds, bounds.rate)
+                self.transport.send(content, bounds.write_seconds, bounds.rate)
+            else:
+                self.transport.send(head + content, bounds.write_seconds, bounds.rate)
         else:
             count = self.send_stream(exchange, head, stream, chunked)
         if self.wire.sent is not None:
