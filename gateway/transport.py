@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from math import inf
@@ -118,7 +119,11 @@ class Transport:
         patience = seconds
         while view:
             began = self.clock()
-            self._wait(self._writable, began + patience)
+            try:
+                self._wait(self._writable, began + patience)
+            except Late:
+                self._forget_unsent()
+                raise
             try:
                 sent = self._send(view)
             except BlockingIOError:
@@ -128,6 +133,13 @@ class Transport:
             view = view[sent:]
             # SECURITY: A35. Whoever reads slowly is given as long as `rate` allows, and no pause longer than `seconds`.
             patience = min(seconds, patience + sent / rate - (self.clock() - began))
+
+    def _forget_unsent(self) -> None:
+        """End with a reset. SECURITY: A35. The kernel would keep megabytes for a reader that does not read, long after us."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass
 
     def _wait(self, watcher: Any, deadline: float) -> None:
         deadline = min(deadline, self.ends)

@@ -32,7 +32,7 @@ from gateway.request_head import Head, read_head
 from gateway.transport import LARGEST_READ, Gone, Late, Sweeper, TlsTransport, Transport
 from security.addresses import parse_address
 from specs.exchange import Exchange
-from specs.problems import InternalError, Problem
+from specs.problems import BackendError, InternalError, Problem
 
 log = logging.getLogger("gatewright.wire")
 
@@ -459,6 +459,9 @@ class Connection:
                 raise ValueError("the stream is shorter than its Content-Length")
         except (Late, Gone):
             raise
+        except BackendError as error:
+            log.error("cid=%s the answer broke off: %s", exchange.cid, error)
+            raise Gone from error
         except Exception as error:
             log.exception("cid=%s the answer's stream failed", exchange.cid)
             raise Gone from error

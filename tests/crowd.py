@@ -56,7 +56,8 @@ class Crowd:
                     if socks[number] is None:
                         socks[number] = self._connect(kind)
                     elif kind == "reader":
-                        if not socks[number].recv(64):
+                        # A reset is seen at once, and not when what has come is read.
+                        if socks[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or not socks[number].recv(64):
                             raise ConnectionResetError
                     else:
                         socks[number].send(b"X: y\r\n" if kind == "head" else b" ")

@@ -18,7 +18,7 @@ from attack_corpus import (
     VERSIONS,
     request,
 )  # fmt: skip
-from wires import serving
+from wires import read_all, serving
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +297,8 @@ def test_A35_a_reader_that_does_not_read_is_left():
                 break
             time.sleep(0.02)
         assert not wire.wire.connections
+        with pytest.raises(ConnectionResetError):
+            read_all(sock)  # not what the kernel had taken: it keeps nothing for who does not read
 
 
 def test_A36_a_body_that_is_too_long_is_413_before_it_is_read(wire):
