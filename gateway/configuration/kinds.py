@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backends.jobs import Job as ScheduledJob
+from backends.schedules import zone_of
 from gateway.configuration.parts import Addresses, ApiKey, Groups, PathTemplate, Requirements
 from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
@@ -202,11 +203,13 @@ class Job(Settings):
             raise ConfigurationError(f"{path}.repeats", "repeats is 1 or more and goes with every")
         # What the scheduler could not use is refused here: a worker never refuses a committed revision.
         try:
+            zone_of(self.timezone)
             ScheduledJob.of("", self).schedule(datetime(2026, 1, 1, tzinfo=UTC)).next_run(
                 datetime(2026, 1, 1, tzinfo=UTC)
             )
         except ConfigurationError as error:
-            raise ConfigurationError(f"{path}.{error.path}".rstrip("."), error.message, error.remedy) from None
+            setting = error.path.replace("time_zone", "timezone")
+            raise ConfigurationError(f"{path}.{setting}".rstrip("."), error.message, error.remedy) from None
 
 
 class Sso(Settings):

@@ -92,7 +92,7 @@ def test_security_is_an_or_of_ands():
         ("gateway: {limit_storage: 'mongo://x'}", "gateway.limit_storage: limits cannot be counted in 'mongo://x'"),
         ("jobs: {a: {service: s}}", "jobs.a: a job has one of every, cron and at"),
         ("jobs: {a: {service: s, cron: '61 * * * *'}}", "jobs.a.cron: not a cron expression"),
-        ("jobs: {a: {service: s, at: soon}}", "jobs.a.at: not a moment"),
+        ("jobs: {a: {service: s, at: soon}}", "jobs.a.at: not a date and time"),
         ("jobs: {a: {service: s, every: 1h, timezone: Mars}}", "jobs.a.timezone: no time zone called 'Mars'"),
         ("sso: {enabled: true}", "sso.enabled: single sign-on is not part of this version"),
         ("docs: {colour: red}", "docs.colour: not a colour: 'red'"),
