@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from specs import strict_json
 from specs.contract import Contract, Field
@@ -35,6 +34,11 @@ UPDATE = Contract(
 ADD = Contract("books.add", schema={"type": "object", "$defs": {"n": {"type": "string"}},
                                     "properties": {"name": {"$ref": "#/$defs/n"}}, "required": ["name"]})  # fmt: skip
 LIMITED = (Policy("standard", "channel", 10, 1), Policy("daily", "consumer", 1000, 86_400))
+
+
+def faults(document):
+    validator = pytest.importorskip("openapi_spec_validator", reason="server missing: openapi-spec-validator")
+    return list(validator.OpenAPIV31SpecValidator(document).iter_errors())
 
 
 def interface(**more):
@@ -74,7 +78,7 @@ def test_the_postman_collection_is_as_it_was():
 
 
 def test_a_validator_finds_nothing():
-    assert list(OpenAPIV31SpecValidator(openapi.document(interface())).iter_errors()) == []
+    assert faults(openapi.document(interface())) == []
 
 
 def test_json_and_yaml_say_the_same():
@@ -138,7 +142,7 @@ def test_what_a_service_says_it_answers_with_is_there_too():
     responses = openapi.document(whole)["paths"]["/a"]["post"]["responses"]
     assert list(responses) == ["201", "404", "default"]
     assert responses["404"]["content"]["application/problem+json"]["examples"]["no-such-a"]["value"]["status"] == 404
-    assert list(OpenAPIV31SpecValidator(openapi.document(whole)).iter_errors()) == []
+    assert faults(openapi.document(whole)) == []
 
 
 def test_limits_are_told_in_words_and_in_numbers():
