@@ -86,7 +86,10 @@ class Limits:
         if not fixed and not any(levels.values()):
             return None
         cost = getattr(settings, "cost", 1) * (tuning.settings.cost if tuning is not None else 1)
-        return Quotas(self.stores, gateway, fixed, levels, cost)
+        costs: dict[str, int] = {}
+        if not hasattr(settings, "service"):
+            costs = {n: d.settings.cost for n, d in configuration.of("services").items() if d.settings.cost != 1}
+        return Quotas(self.stores, gateway, fixed, levels, cost, costs)
 
     def compile(self, configuration: Configuration, name: str) -> CompiledLimit:
         """The limit definition *name*, compiled once."""
@@ -107,7 +110,7 @@ class Limits:
 class Quotas:
     """The quotas of one channel: those that every request falls under, and those that depend on who calls what.
 
-    *levels* are limits by level and name. *cost* is what a call of the channel takes.
+    *levels* are limits by level and name. *cost* is what a call of the channel takes, times *costs* of the service called.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Quotas:
         fixed: Iterable[Entry],
         levels: Mapping[str, Mapping[str, CompiledLimit]],
         cost: int = 1,
+        costs: Mapping[str, int] | None = None,
     ) -> None:
         self._stores = stores
         self._legacy = gateway.legacy_headers
@@ -124,8 +128,9 @@ class Quotas:
         self._storage = gateway.limit_storage
         self._fixed = tuple(fixed)
         self._levels = levels
-        self._by_operation = bool(levels.get("service") or levels.get("operation"))
+        self._by_operation = bool(levels.get("service") or levels.get("operation") or costs)
         self._cost = cost
+        self._costs = costs or {}
         limits = [compiled for _, _, compiled in self._fixed]
         limits += [compiled for named in levels.values() for compiled in named.values()]
         self._timed = any(compiled.timed for compiled in limits)
@@ -188,8 +193,9 @@ class Quotas:
             replaced = frozenset[str]().union(*(rule.replaces for rule in rules if rule is not None))
             entries = [entry for entry in entries if entry[0] not in replaced]
         charges: tuple[Charge, ...] = ()
+        cost = self._cost * self._costs.get(service, 1)
         for level, subject, compiled in entries:
-            charges += compiled.charges(level, subject, address, self._cost)
+            charges += compiled.charges(level, subject, address, cost)
         if not self._timed:
             if len(self._chains) >= CHAINS:
                 self._chains.clear()

@@ -22,7 +22,7 @@ from specs.compression import decode_content
 from specs.documents import wsdl
 from specs.exchange import Call
 from specs.formats import json_
-from specs.names import Many, ServiceName
+from specs.names import LimitName, Many, ServiceName
 from specs.negotiation import parse_content_type
 from specs.problems import ConfigurationError, Problem
 from specs.query import parse_query
@@ -97,6 +97,7 @@ class Channel(channels.Channel):
             "target namespace of the description; urn:gatewright: and the namespace of the services if left out",
             default=None,
         )
+        operation_limits: dict[str, LimitName] = setting("limit definitions of operations, by their names", default={})
         wsdl: Literal["secured", "public", "off"] = setting(
             "who gets the description at ?wsdl (a WS-Security token cannot be sent there): those who may call, everybody, nobody",
             default="secured",
