@@ -67,6 +67,7 @@ channels:
   levels:  {type: rest, path: /levels, service: echo, limit: ten, security: [keys]}
   top:     {type: rest, path: /top, service: echo, limit: three}
   blocked: {type: rest, path: /blocked, service: echo, deny: ["file:BLOCKED"]}
+  soap:    {type: soap, path: /soap, services: [echo], namespace: "urn:x", operation_limits: {Echo: three}}
   bound:   {type: rest, path: /bound, service: echo, security: [keys]}
 """
 
@@ -104,6 +105,19 @@ def test_xml_says_the_same(served):
     root = etree.fromstring(refused.content)
     assert root.findtext("{*}code") == "quota-exceeded"
     assert "three" in [text.strip() for text in root.find("{*}violated-policies").itertext()]
+    assert refused.headers["RateLimit"].startswith('"three";r=0')
+
+
+def test_soap_says_the_same_and_an_operation_has_a_limit_of_its_own(served):
+    body = '<x:Echo xmlns:x="urn:x"/>'
+    message = f'<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>{body}</e:Body></e:Envelope>'
+    more = {"data": message, "headers": {"Content-Type": "text/xml", "SOAPAction": '""'}}
+    answers = [served.post("/soap", **more) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200] * 3, answers[0].text
+    refused = served.post("/soap", **more)
+    texts = [text.strip() for text in etree.fromstring(refused.content).itertext()]
+    assert {"quota-exceeded", "three", "429"} <= set(texts)
+    assert int(refused.headers["Retry-After"]) > 0
     assert refused.headers["RateLimit"].startswith('"three";r=0')
 
 
