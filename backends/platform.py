@@ -59,7 +59,7 @@ class Platform:
 
     *out* is the facade of connections (``out.sql["crm"]``), *cache* and *kvdb* the shared caches, ``lock(name, ttl, block)``
     gives a context manager, ``enqueue(call, after=seconds, callback=name)`` keeps a call to be run in the background, *jobs* is
-    the scheduler's table, *config* the user's own settings.
+    the scheduler's table, *sso* the people, *config* the user's own settings.
     """
 
     out: Any = field(default_factory=lambda: Absent("connections"))
@@ -68,6 +68,7 @@ class Platform:
     lock: Callable[..., AbstractContextManager[Any]] = field(default_factory=lambda: Absent("locks"))
     enqueue: Callable[..., Any] = field(default_factory=lambda: Absent("background queue"))
     jobs: Any = field(default_factory=lambda: Absent("scheduler"))
+    sso: Any = field(default_factory=lambda: Absent("single sign-on"))
     config: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     server: Server = Server()
     new_cid: Callable[[], str] = _new_cid

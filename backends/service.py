@@ -144,6 +144,11 @@ class Service:
         return self._runtime.platform.kvdb
 
     @property
+    def sso(self) -> Any:
+        """The people who log in here: ``self.sso.users``, ``self.sso.sessions``, ``self.sso.attributes``..."""
+        return self._runtime.platform.sso
+
+    @property
     def config(self) -> Mapping[str, Any]:
         """The user's own settings."""
         return self._runtime.platform.config

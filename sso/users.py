@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from backends.clock import Clock
 from security.secrets import Ring
-from specs.problems import Problem
+from specs.problems import ConfigurationError, Problem
 from sso import names, tables, workflow
 from sso.audit import Audit, Caller
 from sso.letters import Outbox
@@ -248,7 +248,10 @@ class Users:
             if member not in allowed:
                 raise invalid(member, "unknown", "this cannot be changed here")
         if "addresses" in changes:
-            check_networks(changes["addresses"], "addresses")
+            try:
+                check_networks(changes["addresses"], "addresses")
+            except ConfigurationError as error:
+                raise invalid("addresses", "invalid", error.message) from error
 
         def work(connection: Connection) -> User:
             row = self.row(connection, user_id)
