@@ -204,7 +204,7 @@ class Deployments:
         return self._content(version).files
 
     def contracts_of(self, version: int) -> tuple[Contract, ...]:
-        """The contracts of a version, one that does not serve too. Raises ConfigurationError where it was changed in the database."""
+        """The contracts of a version, whether it serves or not. Raises ConfigurationError where it was changed meanwhile."""
         return self._content(version).contracts
 
     def contracts(self) -> dict[str, Contract]:
