@@ -133,6 +133,7 @@ class Gateway:
             lambda: sweep_cache(runtime.database, utc_now()),
             lambda: sweep_leases(runtime.database, utc_now()),
             lambda: queue.sweep(utc_now()),
+            lambda: self._stores.sweep(),
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)

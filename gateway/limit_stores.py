@@ -222,6 +222,11 @@ class Stores:
             if mine:
                 (store or self.durable).reset(mine)
 
+    def sweep(self) -> None:
+        """Forget durable buckets that have owed nothing for a day."""
+        if self._durable is not None and hasattr(self._durable, "sweep"):
+            self._durable.sweep()
+
     # what operators see
 
     def tally(self, charges: Sequence[Charge], decision: Decision, who: str, address: str) -> None:
