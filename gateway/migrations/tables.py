@@ -17,6 +17,7 @@ MODULES = (
     "backends.versions",
     "gateway.administrators",
     "security.limits.sql",
+    "sso.tables",
 )
 
 
