@@ -71,6 +71,13 @@ class Audience:
         self._kept: OrderedDict[Any, Interface] = OrderedDict()
 
     @property
+    def varies(self) -> str:
+        """The headers that what is shown depends on."""
+        return ", ".join(
+            sorted({"Authorization", "Cookie", *(scheme_of(d).header for d in self._definitions.values())})
+        )
+
+    @property
     def can_sign_in(self) -> bool:
         """Whether a browser can ask for credentials that change what is shown."""
         return any(scheme_of(one).kind == "basic" for one in self._definitions.values())

@@ -61,7 +61,7 @@ class Pages(pages.Pages):
             return
         shown = audience.of(exchange)
         response.set_header("Cache-Control", "private, no-cache")
-        response.set_header("Vary", "Authorization, Cookie")
+        response.set_header("Vary", audience.varies)
         response.append_link(self._url("openapi.json"), "service-desc", type_hint="application/json")
         response.append_link("/.well-known/api-catalog", "api-catalog")
         if path == "sign-in":
