@@ -136,9 +136,9 @@ class SharedMemoryStore(Store):
 
         *now_ns* is `time.monotonic_ns()`, read just now: a stale one gives hits away.
         """
-        # PERF: one bucket of gcra takes 4.4 us, a chain of 3 takes 7.6, of 5 takes 9.4, lock, look-up and journal included, where the
-        # lock alone takes 1.8; a fixed window 6.2, requests at once 10.5, a sliding log of 10,000 17. With 100,000 keys in turn,
-        # more than places are kept for, 17 us: the name is hashed anew and its slot is in no cache.
+        # PERF: one bucket of gcra takes 4.4 us, a chain of 3 takes 7.6, of 5 takes 9.4, lock, look-up and journal included,
+        # where the lock alone takes 1.8; a fixed window 6.2, requests at once 10.5, a sliding log of 10,000 17. With 100,000
+        # keys in turn, more than places are kept for, 17 us: the name is hashed anew and its slot is in no cache.
         self._lock()
         try:
             decision, writes = self._decide(charges, now_ns)
