@@ -129,7 +129,7 @@ HOSTS = [
     b"Host: a\xe9",
     b"Host: [::1]x",
 ]
-METHODS = [b"get", b"Get", b"FOO", b"TRACE", b"CONNECT", b"PRI", b"DESCRIBE"]
+METHODS = [b"get", b"Get", b"FOO", b"CONNECT", b"PRI", b"DESCRIBE"]
 VERSIONS = [b"HTTP/1.9", b"HTTP/2.0", b"HTTP/0.9", b"HTTP/2"]
 PROTOCOLS = [b"RTSP/1.0", b"http/1.1", b"HTTP/1.10", b"HTTP/11", b"ICE/1.0"]
 SINGLE = [b"Authorization", b"Content-Type", b"Cookie", b"X-API-Key", b"Origin", b"X-Request-Id"]

@@ -182,6 +182,7 @@ def test_A15_authentication_is_asked_of_whatever_method_runs(served):
         assert read_answer(sock, method="HEAD").status == 401
     assert ask(served, get(b"/admin", method=b"DELETE")).status == 401
     assert ask(served, get(b"/admin", method=b"POST")).status == 405
+    assert ask(served, get(b"/read", method=b"TRACE")).status == 405
     assert ask(served, get(b"/read?_method=DELETE")).json()["method"] == "GET"
 
 
