@@ -95,6 +95,8 @@ class Gateway:
             gevent.spawn(self._watch_over),
             *self._background(),
         ]
+        # Whoever is told that we serve, and asks /status at once, finds us there.
+        self.metrics.write()
 
     def follow_bounds(self, follow: Callable[[Bounds], None]) -> None:
         """Tell *follow* the bounds of the wire, now and each time the configuration changes them."""
