@@ -125,6 +125,8 @@ def change_and_watch(folder, changes, per_second):
             for number in range(1, changes + 1):
                 store.apply(Document.parse(configuration(number)), references=references)
                 deployments.deploy(services(number))
+                # Each is taken up before the next comes: what is seen below was served, not only accepted.
+                wait_until_all_see(threads, lambda seen, n=number: seen[0] >= n and seen[1]["code"] >= n)
             wait_until_all_see(threads, lambda seen: seen[0] == changes and seen[1]["code"] == changes)
         assert running.stop() == 0
         failures = [failure for thread in threads for failure in thread.failures]
