@@ -36,7 +36,7 @@ def parse(body: bytes, *, max_depth: int = DEPTH, exact_decimals: bool = False) 
     With *exact_decimals* numbers with a point or exponent are `Decimal`. Raises Problem 400 ``malformed-body``: not JSON,
     not UTF-8, a byte order mark, NaN, a duplicate member, an integer beyond 64 bits, more than *max_depth* levels.
     """
-    # PERF: 208 bytes: orjson alone 0.7 us, with these checks 2.7, json.loads with a hook 5.5 (a slow core; the ratio counts).
+    # PERF: 227 bytes: orjson alone 0.8 us, with these checks 2.6, json.loads with a hook 5.5 (a slow core; the ratio counts).
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -45,7 +45,8 @@ def parse(body: bytes, *, max_depth: int = DEPTH, exact_decimals: bool = False) 
         _check_depth(value, max_depth)
     if (
         exact_decimals
-        or b"\\u" in body
+        # PERF: looking for one byte first takes 0.03 us, for two 0.33.
+        or (b"\\" in body and b"\\u" in body)
         or body.count(b":") != orjson.dumps(value).count(b":")
         or _LONG_RUN in body.translate(_DIGITS)
     ):
