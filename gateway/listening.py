@@ -173,13 +173,14 @@ class Acceptor:
 
     def _accept_some(self) -> None:
         """Accept a few, so that one worker does not take all. Runs in the hub."""
+        if self._wire.full:
+            # Somebody waits, or we would not have been called: room is made only then.
+            self._wire.make_room()
+            self._paused = True
+            self._watcher.stop()
+            return
         for _ in range(8):
-            if self._wire.full:
-                self._wire.make_room()
-                self._paused = True
-                self._watcher.stop()
-                return
-            if not self._accept_one():
+            if not self._accept_one() or self._wire.full:
                 return
 
     def _accept_one(self) -> bool:
