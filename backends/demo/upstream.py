@@ -10,9 +10,11 @@ The feed is OData as Atom: one ``entry`` for each quoted day, whose ``m:properti
 from __future__ import annotations
 
 import calendar
+import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -120,7 +122,10 @@ class Upstream:
 if __name__ == "__main__":
     served = Upstream(int(sys.argv[1]) if len(sys.argv) > 1 else 8002)
     print(served.url, flush=True)
+    parent = os.getppid()
     try:
-        threading.Event().wait()
+        while os.getppid() == parent:
+            time.sleep(0.5)
     except KeyboardInterrupt:
-        served.close()
+        pass
+    served.close()

@@ -123,20 +123,13 @@ def demo(
 ) -> None:
     """Serve the demo, which lives in DATA/demo and may be changed there, and print what to try."""
     import os
-    import subprocess
 
     from backends import demo as demonstration
 
     prepared = demonstration.prepare(data / "demo")
     os.environ.update(prepared.environment)
-    upstream = None
     if prepared.upstream_port:
-        # The feed that one of the services fetches; it ends with us.
-        upstream = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-m", "backends.demo.upstream", str(prepared.upstream_port)],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
-        )
+        _start_upstream(prepared.upstream_port)
 
     def announce(url: str) -> None:
         print("\nThe demo serves. Things to try:\n")
@@ -145,24 +138,34 @@ def demo(
         print(f"\nAdministration: http://{admin}/status, and more with the password in {data / 'admin-password'}")
         print(f"The services are in {prepared.services}: change one and call it again.\n", flush=True)
 
-    try:
-        _serve(
-            Options(
-                config=prepared.configuration,
-                services=prepared.services,
-                data=data,
-                listen=(listen,),
-                admin=admin,
-                workers=workers,
-                log_format="text",
-                log_level="warning",
-            ),
-            announce,
-        )
-    finally:
-        if upstream is not None:
-            upstream.terminate()
-            upstream.wait()
+    _serve(
+        Options(
+            config=prepared.configuration,
+            services=prepared.services,
+            data=data,
+            listen=(listen,),
+            admin=admin,
+            workers=workers,
+            log_format="text",
+            log_level="warning",
+        ),
+        announce,
+    )
+
+
+def _start_upstream(port: int) -> None:
+    """Start the feed that one of the demo's services fetches; it ends when this process does."""
+    import os
+
+    from gevent import monkey
+
+    # WHY the native one: gevent's would watch the child on a loop that the master does without.
+    monkey.get_original("os", "posix_spawn")(
+        sys.executable,
+        [sys.executable, "-P", "-m", "backends.demo.upstream", str(port)],
+        {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)],
+    )
 
 
 def _serve(options: Options, announce: Callable[[str], None] | None = None) -> None:
