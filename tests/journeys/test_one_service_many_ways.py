@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lxml import etree
-from running import gateway
+from running import eventually, gateway
 
 SERVICES = {
     "customers.py": '''
@@ -443,12 +443,13 @@ def test_A25_the_log_names_requests_and_no_secrets(served):
             pool.map(lambda _: served.get("/secured?token=hush-hush", auth=PARTNER).headers["x-request-id"], range(8))
         )
     assert len(set(cids)) == 8
-    for _ in range(50):
-        lines = [json.loads(line) for line in served.errors if line.startswith("{")]
-        if set(cids) <= {line["cid"] for line in lines}:
-            break
-        served.get("/nowhere")
-    assert set(cids) <= {line["cid"] for line in lines}
+
+    def logged():
+        return [json.loads(line) for line in list(served.errors) if line.startswith("{") and line.endswith("\n")]
+
+    # The log is written after the answer, ten times a second.
+    assert eventually(lambda: set(cids) <= {line["cid"] for line in logged()})
+    lines = logged()
     line = next(line for line in lines if line["cid"] == cids[0])
     assert (line["channel"], line["identity"], line["status"], line["method"]) == ("secured", "api", 200, "GET")
     assert "hush-hush" not in served.log()
@@ -459,10 +460,7 @@ def test_metrics_count_answers_by_channel(served):
     import requests
 
     served.get("/verbs")
-    for _ in range(50):
-        text = requests.get(served.admin_url + "/metrics", timeout=10).text
-        if 'gatewright_requests_total{channel="verbs",status="2xx"}' in text:
-            break
-    assert 'gatewright_requests_total{channel="verbs",status="2xx"}' in text
+    counted = 'gatewright_requests_total{channel="verbs",status="2xx"}'
+    assert eventually(lambda: counted in requests.get(served.admin_url + "/metrics", timeout=10).text)
     status = served.status()
     assert (status["status"], status["revision"]) == ("serving", 1)
