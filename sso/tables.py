@@ -82,6 +82,45 @@ recovery_codes = Table(
     Column("used_at", UtcDateTime),
 )
 
+#: Passkeys (WebAuthn). The public key is no secret; the name that the person gave is under their own key.
+passkeys = Table(
+    "sso_passkeys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("user_id", ID, ForeignKey("sso_users.id"), nullable=False, index=True),
+    Column("credential_digest", DIGEST, nullable=False, unique=True),
+    Column("credential_id", Text, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("name_box", Text, nullable=False),
+    Column("transports", Json, nullable=False),
+    Column("backup_eligible", Boolean, nullable=False),
+    Column("backed_up", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+)
+
+#: Challenges that were answered, until they could no longer be answered anyway.
+spent_challenges = Table(
+    "sso_spent_challenges",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
+#: What applications prove themselves by.
+app_credentials = Table(
+    "sso_app_credentials",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("app", String(100), nullable=False, index=True),
+    Column("digest", DIGEST, nullable=False, unique=True),
+    Column("name", String(100), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", ID, nullable=False),
+    Column("expires_at", UtcDateTime),
+)
+
 attributes = Table(
     "sso_attributes",
     metadata,
