@@ -28,6 +28,7 @@ _BOXES: Final[tuple[tuple[Column[Any], str], ...]] = (
     (tables.keys.c.box, PURPOSE),
     (tables.users.c.key_box, PURPOSE),
     (tables.users.c.password, PASSWORD),
+    (tables.old_passwords.c.password, PASSWORD),
     (tables.recovery_codes.c.hash, PASSWORD),
     (tables.letters.c.box, "sso letter"),
 )

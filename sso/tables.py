@@ -42,6 +42,17 @@ users = Table(
     # The person's own key under the installation's; without it nothing of theirs can be read again.
     Column("key_box", Text),
     Column("created_at", UtcDateTime, nullable=False),
+    # The end of the password that the person was last told of.
+    Column("warned_of", UtcDateTime),
+)
+
+#: Passwords that were replaced, as far back as the settings say that none may come again.
+old_passwords = Table(
+    "sso_old_passwords",
+    metadata,
+    Column("user_id", ID, ForeignKey("sso_users.id"), primary_key=True),
+    Column("until", UtcDateTime, primary_key=True),
+    Column("password", Text, nullable=False),
 )
 
 sessions = Table(
@@ -176,6 +187,10 @@ letters = Table(
     Column("box", Text, nullable=False),
     Column("due_at", UtcDateTime, nullable=False, index=True),
     Column("tries", Integer, nullable=False),
+    Column("posted_at", UtcDateTime),
+    # When nobody tries any more; such a letter stays to be looked at.
+    Column("given_up_at", UtcDateTime),
+    Column("error", String(500)),
 )
 
 audit = Table(

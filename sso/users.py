@@ -347,7 +347,9 @@ class Users:
                 "addresses": [], "key_box": None,
             }  # fmt: skip
             connection.execute(update(tables.users).where(tables.users.c.id == user_id).values(erased))
-            for table in (tables.totp, tables.recovery_codes, tables.attributes, tables.links, tables.tokens):
+            for table in (
+                tables.totp, tables.recovery_codes, tables.attributes, tables.links, tables.tokens, tables.old_passwords,
+            ):  # fmt: skip
                 connection.execute(delete(table).where(table.c.user_id == user_id))
             letters = tables.letters
             connection.execute(delete(letters).where(letters.c.user_id == user_id, letters.c.kind != "deleted"))
