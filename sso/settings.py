@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 from security.addresses import AddressList
+from specs.names import ConnectionName, ServiceName
 from specs.problems import ConfigurationError
 from specs.settings import Seconds, Settings, setting
 
@@ -36,8 +38,8 @@ class Signup(Settings):
     approval: bool = setting("whether a super-user has to approve of each account", default=False)
     email_confirmation: bool = setting("whether the address has to be confirmed", default=True)
     confirmation_lifetime: Seconds = setting("how long a confirmation can be used", default="1d")
-    validation_service: str | None = setting("service that is asked first and may refuse a sign-up", default=None)
-    callback_services: list[str] = setting("services that hear of each sign-up", default=[])
+    validation_service: ServiceName | None = setting("service that is asked first and may refuse a sign-up", default=None)
+    callback_services: list[ServiceName] = setting("services that hear of each sign-up", default=[])
     reserved_names: list[str] = setting("user names that nobody may sign up with, beside the usual ones", default=[])
 
 
@@ -107,8 +109,42 @@ class Privacy(Settings):
 class Mail(Settings):
     """How people are written to."""
 
-    connection: str = setting("connection that sends mail")
+    connection: ConnectionName = setting("connection that sends mail")
     sender: str = setting("sender of every mail", name="from")
+
+
+class PageRules(Settings):
+    """The pages on which people sign up, log in and look after their account."""
+
+    enabled: bool = setting("whether the pages are served", default=True)
+    origins: list[str] = setting("further origins that people may be sent on to after a login", default=[])
+    home: str = setting("where people go after a login that says nothing else; their account if empty", default="")
+    language: str = setting("language of those whose browser asks for none that there is", default="en")
+    colour: str = setting("colour of links and buttons, as #rrggbb", default="#4f46e5")
+    logo: str = setting("a picture instead of the letter mark: SVG text, or a data: URL of base64", default="")
+    css: str = setting("style sheet that is read after ours", default="")
+    support: str = setting("whom people ask for help: an e-mail address or a URL", default="")
+    terms: str = setting("URL of the terms of use", default="")
+    privacy: str = setting("URL of the privacy policy", default="")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        for index, origin in enumerate(self.origins):
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", origin):
+                raise ConfigurationError(
+                    f"{path}.origins[{index}]", f"not an origin: '{origin}'", 'write "https://app.example.org"'
+                )
+        if self.home and not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*|https?://[!-\[\]-~]+", self.home):
+            raise ConfigurationError(f"{path}.home", f"not a place: '{self.home}'", 'write a path, "/start"')
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
+            raise ConfigurationError(f"{path}.colour", f"not a colour: '{self.colour}'", 'write "#4f46e5"')
+        if self.logo and not re.match(r"\s*<(\?xml|svg)|data:image/(png|jpeg|webp|gif|svg\+xml);base64,", self.logo):
+            raise ConfigurationError(
+                f"{path}.logo", "not a picture", 'write "${file:logo.svg}" or a data: URL of base64'
+            )
+        for key in ("terms", "privacy"):
+            if not re.match(r"https?://|/(?!/)|$", getattr(self, key)):
+                raise ConfigurationError(f"{path}.{key}", "not a URL of the web", 'write "https://example.org/terms"')
 
 
 class Sso(Settings):
@@ -124,6 +160,7 @@ class Sso(Settings):
     second_factor: SecondFactor = setting("who has to have one-time codes", default={})
     privacy: Privacy = setting("how personal data is kept", default={})
     mail: Mail | None = setting("how people are written to", default=None)
+    pages: PageRules = setting("the pages on which people log in and look after their account", default={})
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
