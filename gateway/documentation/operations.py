@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from gateway.routes import Variables, parse_template
 from specs import soap
 from specs.contract import Contract
-from specs.documents.interface import BODILESS, Operation, Sample, operation_ids
-from specs.documents.samples import sample_of, sample_output
+from specs.documents.interface import BODILESS, Example, Operation, Sample, operation_ids
+from specs.documents.samples import input_sample, output_sample
 from specs.problems import Problem
 from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 
@@ -84,10 +85,7 @@ def soap_operations(
         ("WSDL, SOAP 1.2", f"{url}?wsdl&soap=1.2"),
     )
     for operation, contract in sorted(contracts.items()):
-        takes, gives = Members(fields_in(contract)), Members(fields_out(contract))
-        sent = sample_of(contract.input) if contract.input is not None else {}
-        came = wrap_answer(contract, sample_output(contract) if contract.output is not None else {})
-        yield Operation(
+        found = Operation(
             id=f"{operation_ids(name, ['POST'])[0]}-{operation}",
             channel=name,
             kind="soap",
@@ -101,11 +99,30 @@ def soap_operations(
             description=settings.description,
             deprecated=settings.deprecated,
             hosts=tuple(settings.host),
-            requests=tuple(_envelopes(operation, namespace, takes, sent)),
-            answers=tuple(_envelopes(f"{operation}Response", namespace, gives, came)),
             links=links if settings.wsdl != "off" else (),
             action=operation,
+            namespace=namespace,
         )
+        yield _with_envelopes(found)
+
+
+def with_examples(operation: Operation, examples: Sequence[Example]) -> Operation:
+    """*operation* with real calls in place of samples that were made up."""
+    found = replace(operation, examples=tuple(examples))
+    return _with_envelopes(found) if operation.kind == "soap" else found
+
+
+def _with_envelopes(operation: Operation) -> Operation:
+    """A SOAP operation with its sample messages."""
+    contract, name = operation.contract, operation.action
+    takes, gives = Members(fields_in(contract)), Members(fields_out(contract))
+    sent = input_sample(operation, contract.input or ())
+    came = wrap_answer(contract, output_sample(operation) if contract.output is not None else {})
+    return replace(
+        operation,
+        requests=tuple(_envelopes(name, operation.namespace, takes, sent)),
+        answers=tuple(_envelopes(f"{name}Response", operation.namespace, gives, came)),
+    )
 
 
 def _envelopes(element: str, namespace: str, members: Members, value: Mapping[str, Any]) -> Iterator[Sample]:

@@ -181,10 +181,15 @@ class Site:
         requests = [Panel(sample.label, indented(sample.text), "xml") for sample in operation.requests]
         answers = [Panel(sample.label, indented(sample.text), "xml") for sample in operation.answers]
         for word in words if operation.kind != "soap" else ():
-            if operation.has_body and operation.body_fields:
-                requests.append(Panel(word.upper(), _shown(request_text(operation, word), word), word))
-            if operation.contract.output:
-                answers.append(Panel(word.upper(), _shown(answer_text(operation.contract, word), word), word))
+            for position in range(max(1, len(operation.examples))):
+                titled = operation.examples[position].title if len(operation.examples) > 1 else ""
+                label = f"{word.upper()}: {titled}" if titled else word.upper()
+                if operation.has_body and (
+                    operation.body_fields or (operation.body_fields is None and operation.examples)
+                ):
+                    requests.append(Panel(label, _shown(request_text(operation, word, position), word), word))
+                if operation.contract.output or (operation.contract.output is None and operation.examples):
+                    answers.append(Panel(label, _shown(answer_text(operation, word, position), word), word))
         by_status: dict[int, list[str]] = {}
         for refusal in operation.refusals:
             by_status.setdefault(CODES[refusal][0], []).append(refusal)

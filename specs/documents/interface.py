@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from specs.contract import Contract, Field
 
@@ -71,6 +72,15 @@ class Sample:
     headers: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A real call that stands for others: *input* and *output* are JSON values by the contract, with nothing around them."""
+
+    title: str
+    input: Any
+    output: Any
+
+
 @dataclass(frozen=True)
 class Operation:
     """One method of one path of one channel, and the service behind it.
@@ -99,6 +109,8 @@ class Operation:
     answers: tuple[Sample, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
     action: str = ""  #: the name of a SOAP operation
+    namespace: str = ""  #: that of its messages
+    examples: tuple[Example, ...] = ()  #: real calls; where there are none, samples are made up
 
     @property
     def has_body(self) -> bool:

@@ -30,7 +30,7 @@ def _lines(interface: Interface) -> Iterator[str]:
             if contract.output:
                 yield "Answer:\n"
                 yield from _table(contract.output)
-                yield f"```json\n{answer_text(contract, 'json')}\n```\n"
+                yield f"```json\n{answer_text(interface.services[contract.service][0], 'json')}\n```\n"
 
 
 def _operation(interface: Interface, operation: Operation) -> Iterator[str]:

@@ -10,17 +10,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 import yaml
 from apispec import APISpec
 
-from specs import strict_json
 from specs.contract import Contract, Field
 from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
-from specs.documents.samples import sample_of, sample_output, sample_value
+from specs.documents.samples import input_sample, json_values, output_sample, sample_value
 from specs.formats import Format, form, json_, plain, xml
 from specs.problems import CODES, Problem
 from specs.schema import schema_of, schema_of_contract, schema_of_field
@@ -158,8 +159,11 @@ class _Document:
         return found
 
     def _parameters(self, operation: Operation) -> list[dict[str, Any]]:
-        found = [_parameter(field, "path") for field in operation.path_fields]
-        return found + [_parameter(field, "query") for field in operation.query_fields]
+        found = []
+        for place, fields in (("path", operation.path_fields), ("query", operation.query_fields)):
+            real = json_values(input_sample(operation, fields)) if operation.examples else {}
+            found += [_parameter(field, place, real) for field in fields]
+        return found
 
     def _body(self, operation: Operation) -> dict[str, Any]:
         contract, fields = operation.contract, operation.body_fields
@@ -179,8 +183,8 @@ class _Document:
                 continue
             for media_type in FORMATS[word].media_types[:1] if word != "form" else FORMATS[word].media_types:
                 content[media_type] = {"schema": wrapped if word == "json" else reference}
-                if fields:
-                    content[media_type]["example"] = request_example(operation, word)
+                if fields or (fields is None and operation.examples):
+                    content[media_type] |= _examples(operation, partial(request_example, operation, word))
         required = any(field.required for field in fields or ())
         return {"content": content, **({"required": True} if required else {})}
 
@@ -238,7 +242,8 @@ class _Document:
             if word == "plain":
                 content[media_type] = {"schema": {"type": "string"}}
             elif contract.output is None:
-                content[media_type] = {"schema": {}}
+                shown = _examples(operation, partial(answer_example, operation, word)) if operation.examples else {}
+                content[media_type] = {"schema": {}, **shown}
             elif contract.output:
                 key = self._outputs[f"{contract.service} output"]
                 if key not in self._schemas:
@@ -248,7 +253,8 @@ class _Document:
                     self._schemas[key] = schema
                 reference = {"$ref": f"#/components/schemas/{key}"}
                 schema = _wrapped(reference, contract.response_elem) if word != "xml" else reference
-                content[media_type] = {"schema": schema, "example": answer_example(contract, word)}
+                shown = _examples(operation, partial(answer_example, operation, word))
+                content[media_type] = {"schema": schema, **shown}
         return {"content": content} if content else {}
 
 
@@ -256,35 +262,70 @@ def _namespace(name: str) -> str:
     return f"Services of the namespace {name}." if name else "Services without a namespace."
 
 
-def request_example(operation: Operation, word: str) -> Any:
+def _examples(operation: Operation, make: Callable[[int], Any]) -> dict[str, Any]:
+    """What stands beside a schema: the real calls by their titles, or one sample that was made up."""
+    if not operation.examples:
+        return {"example": make(0)}
+    names = unique(f"{number} {one.title}" for number, one in enumerate(operation.examples, 1))
+    found = zip(names.values(), operation.examples, strict=True)
+    return {"examples": {n: {"summary": one.title, "value": make(i)} for i, (n, one) in enumerate(found)}}
+
+
+def request_example(operation: Operation, word: str, position: int = 0) -> Any:
     """The sample of a body as a JSON value; the schema says what it is called in other formats."""
-    value = _plain(sample_of(operation.body_fields or ()))
+    fields = operation.body_fields
+    if position < len(operation.examples):
+        sent = operation.examples[position].input
+        value = sent
+        if isinstance(sent, Mapping):
+            kept = {field.name for field in fields} if fields is not None else set(sent) - set(operation.variables)
+            value = {name: held for name, held in sent.items() if name in kept}
+    else:
+        value = json_values(input_sample(operation, fields or ()))
     return {operation.contract.request_elem: value} if word == "json" and operation.contract.request_elem else value
 
 
-def answer_example(contract: Contract, word: str) -> Any:
+def answer_example(operation: Operation, word: str, position: int = 0) -> Any:
     """The sample of an answer as a JSON value, likewise."""
-    value = orjson.loads(answer_text(contract, "json"))
-    return value[contract.response_elem] if word == "xml" and contract.response_elem else value
+    contract = operation.contract
+    value = (
+        operation.examples[position].output
+        if position < len(operation.examples)
+        else json_values(output_sample(operation, position))
+    )
+    return {contract.response_elem: value} if word != "xml" and contract.response_elem else value
 
 
-def request_text(operation: Operation, word: str) -> str:
+def request_text(operation: Operation, word: str, position: int = 0) -> str:
     """The body of the sample request, as it is sent."""
     fields, contract = operation.body_fields or (), operation.contract
     if word == "xml":
         shaped = Contract(contract.service, output=fields, response_elem=contract.request_elem or "request")
-        return FORMATS["xml"].render(sample_of(fields), shaped).decode()
+        return FORMATS["xml"].render(input_sample(operation, fields, position=position), shaped).decode()
     if word == "form":
-        return "&".join(f"{name}={value}" for name, value in _plain(sample_of(fields)).items())
-    return pretty(request_example(operation, "json"))
+        values = json_values(input_sample(operation, fields, position=position))
+        return urlencode({name: _form_text(value) for name, value in values.items()}, doseq=True)
+    return pretty(request_example(operation, "json", position))
 
 
-def answer_text(contract: Contract, word: str) -> str:
+def answer_text(operation: Operation, word: str, position: int = 0) -> str:
     """The body of the sample answer, as it comes."""
-    if contract.output is None:
+    contract = operation.contract
+    if contract.output is None and position >= len(operation.examples):
         return ""
-    rendered = FORMATS["xml" if word == "xml" else "json"].render(sample_output(contract), contract)
-    return rendered.decode() if word == "xml" else pretty(orjson.loads(rendered))
+    if word == "xml":
+        value = (
+            output_sample(operation, position) if contract.output is not None else operation.examples[position].output
+        )
+        return FORMATS["xml"].render(value, contract).decode()
+    return pretty(answer_example(operation, "json", position))
+
+
+def _form_text(value: Any) -> Any:
+    """A JSON value as a field of a form: a list is a field that comes again."""
+    if isinstance(value, list):
+        return [_form_text(one) for one in value]
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def pretty(value: Any) -> str:
@@ -392,7 +433,7 @@ def _problem_content(kind: str, codes: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _parameter(field: Field, place: str) -> dict[str, Any]:
+def _parameter(field: Field, place: str, real: Mapping[str, Any]) -> dict[str, Any]:
     schema = schema_of_field(field)
     description = schema.pop("description", "")
     if isinstance(schema.get("type"), list):
@@ -403,8 +444,10 @@ def _parameter(field: Field, place: str) -> dict[str, Any]:
     if place == "path" or field.required:
         found["required"] = True
     found["schema"] = schema
-    if field.required or field.type == "enum":
-        found["example"] = _plain(sample_value(field))
+    if field.name in real:
+        found["example"] = real[field.name]
+    elif field.required or field.type == "enum":
+        found["example"] = json_values(sample_value(field))
     return found
 
 
@@ -436,10 +479,6 @@ def _header(name: str) -> dict[str, str]:
 
 def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:
     return {"type": "object", "properties": {name: schema}, "required": [name]} if name else schema
-
-
-def _plain(value: Any) -> Any:
-    return orjson.loads(strict_json.dumps(value))
 
 
 def _with_xml(schema: dict[str, Any], fields: Sequence[Field] | None, root: str) -> dict[str, Any]:

@@ -11,11 +11,19 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from specs import strict_json
 from specs.contract import UNSET, Contract, Field
+from specs.problems import Problem
+from specs.reading import compile_input
 from specs.schema import Schema, schema_of_field
 from specs.writing import to_json_values
+
+if TYPE_CHECKING:
+    from specs.documents.interface import Operation
 
 #: Texts by the end of a member's name, the first that fits.
 _TEXTS = {
@@ -42,6 +50,43 @@ def sample_output(contract: Contract) -> Any:
     """What a service answers, as its writer makes it: a record, or a list of one."""
     record = sample_of(contract.output or ())
     return [record] if contract.repeated else record
+
+
+def input_sample(
+    operation: Operation, fields: Sequence[Field], *, optional: bool = True, position: int = 0
+) -> dict[str, Any]:
+    """Values for *fields*, members of an operation's input: those of its example at *position*, made up where it has none."""
+    if position < len(operation.examples):
+        sent = operation.examples[position].input
+        if read := _typed(operation.contract.input, sent):
+            return {field.name: read[field.name] for field in fields if field.name in sent and field.name in read}
+    return sample_of(fields, optional=optional)
+
+
+def output_sample(operation: Operation, position: int = 0) -> Any:
+    """What the service answers, likewise."""
+    contract = operation.contract
+    if position < len(operation.examples) and contract.output is not None:
+        given = operation.examples[position].output
+        if not contract.repeated:
+            if read := _typed(contract.output, given):
+                return read
+        elif isinstance(given, list) and all(rows := [_typed(contract.output, row) for row in given]):
+            return rows
+    return sample_output(contract)
+
+
+def _typed(fields: Sequence[Field] | None, values: Any) -> dict[str, Any]:
+    """JSON values as Python has them; empty where they do not fit *fields*."""
+    try:
+        return dict(compile_input(Contract("", input=tuple(fields or ()))).read(values))
+    except Problem:
+        return {}
+
+
+def json_values(value: Any) -> Any:
+    """*value* as JSON has it."""
+    return orjson.loads(strict_json.dumps(value))
 
 
 def sample_value(field: Field, deep: int = 4) -> Any:

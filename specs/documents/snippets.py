@@ -17,10 +17,9 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
-from specs import strict_json
 from specs.documents.interface import Interface, Operation, Scheme
 from specs.documents.openapi import FORMATS, request_text
-from specs.documents.samples import sample_of, sample_value
+from specs.documents.samples import input_sample, json_values
 
 #: Stands where callers put what only they know.
 USERNAME, PASSWORD, KEY, TOKEN = "USERNAME", "PASSWORD", "YOUR_KEY", "YOUR_TOKEN"
@@ -45,12 +44,12 @@ class Request:
 
 def request_of(interface: Interface, operation: Operation, word: str) -> Request:
     """The sample call of an operation, in one of its formats."""
-    values = {field.name: _text(sample_value(field)) for field in operation.path_fields}
+    values = {name: _text(value) for name, value in input_sample(operation, operation.path_fields).items()}
     path = operation.path
     for name, text in values.items():
         path = path.replace(f"{{{name}}}", quote(text, safe=""))
-    wanted = [field for field in operation.query_fields if field.required]
-    query = {name: value if isinstance(value, list) else _text(value) for name, value in sample_of(wanted).items()}
+    given = input_sample(operation, operation.query_fields, optional=False)
+    query = {name: value if isinstance(value, list) else _text(value) for name, value in given.items()}
     url = f"{interface.url}{path}" + (f"?{urlencode(query, doseq=True)}" if query else "")
     headers: list[tuple[str, str]] = []
     basic = False
@@ -64,7 +63,7 @@ def request_of(interface: Interface, operation: Operation, word: str) -> Request
             headers.append(("Authorization", f"{scheme.kind.capitalize()} {TOKEN}"))
     body = ""
     value: Any = None
-    if operation.has_body and operation.body_fields:
+    if operation.has_body and (operation.body_fields or (operation.body_fields is None and operation.examples)):
         body = request_text(operation, word)
         if word == "json":
             value = orjson.loads(body)
@@ -210,7 +209,8 @@ LANGUAGES: Final[tuple[tuple[str, str, Callable[[Request], str]], ...]] = (
 def zeep(interface: Interface, operation: Operation, wsdl: str) -> str:
     """Python, with the SOAP library zeep."""
     arguments = ", ".join(
-        f"{name}={value!r}" for name, value in sample_of(operation.contract.input or (), optional=False).items()
+        f"{name}={value!r}"
+        for name, value in input_sample(operation, operation.contract.input or (), optional=False).items()
     )
     if operation.security:
         session = f'session = requests.Session()\nsession.auth = ("{USERNAME}", "{PASSWORD}")\n'
@@ -223,8 +223,8 @@ def zeep(interface: Interface, operation: Operation, wsdl: str) -> str:
 
 
 def _text(value: Any) -> str:
-    plain = orjson.loads(strict_json.dumps(value))
-    return plain if isinstance(plain, str) else orjson.dumps(plain).decode()
+    found = json_values(value)
+    return found if isinstance(found, str) else orjson.dumps(found).decode()
 
 
 def _shell(text: str) -> str:
