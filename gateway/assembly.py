@@ -173,6 +173,7 @@ class Gateway:
             connections=limits.connections,
             connections_per_address=limits.connections_per_address,
             requests=limits.requests,
+            bodies=limits.bodies,
             requests_per_address=limits.requests_per_address,
         )
         if self._follow_bounds is not None:

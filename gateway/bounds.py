@@ -14,6 +14,15 @@ def _peer_alone(peer: str, headers: Mapping[str, str]) -> str:
     return peer
 
 
+class Held:
+    """How many bytes of bodies a process holds at the moment."""
+
+    __slots__ = ("octets",)
+
+    def __init__(self) -> None:
+        self.octets = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
     """What one connection, and all of them together, may take.
@@ -25,8 +34,9 @@ class Bounds:
     answer arrives; *drain_seconds* how long requests may take to end when the process stops.
 
     *connections* and *requests* (those being answered) are of one process; of each no more than so many are of one address,
-    a trusted proxy's connections excepted. *trusted* tells whether a peer is a proxy of ours, and *client_address* gives the
-    caller's address from a trusted proxy's headers.
+    a trusted proxy's connections excepted. *bodies* is how many bytes of request bodies the process holds, all requests
+    together; what came with a head is not counted. *trusted* tells whether a peer is a proxy of ours, and *client_address*
+    gives the caller's address from a trusted proxy's headers.
     """
 
     request_line: int = 8190
@@ -47,5 +57,6 @@ class Bounds:
     requests: int = 1000
     requests_per_address: int = 500
     requests_in_turn: int = 32
+    bodies: int = 256 * 1024 * 1024
     trusted: Callable[[str], bool] = _trusts_nobody
     client_address: Callable[[str, Mapping[str, str]], str] = _peer_alone

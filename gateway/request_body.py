@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gateway.bounds import Bounds
+from gateway.bounds import Bounds, Held
 from gateway.transport import LARGEST_READ, Gone, Late, Transport
+from specs.compression import decode_content
 from specs.problems import Problem
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -24,12 +25,18 @@ _MOST_TRAILERS = 20
 class Body:
     """A body of *length* bytes (-1: chunked), of which *buffered* has come with the head.
 
-    After the answer, `finished` says whether the next request begins at `rest`.
+    After the answer, `finished` says whether the next request begins at `rest`. What is read as a whole counts as *held* until
+    `release`, and `holds` says how much that is.
     """
 
-    __slots__ = ("_bounds", "_content", "_expects", "_length", "_patience", "_transport", "finished", "rest", "touched")
+    __slots__ = (
+        "_bounds", "_content", "_expects", "_held", "_length", "_patience", "_transport", "finished", "holds", "rest",
+        "touched",
+    )  # fmt: skip
 
-    def __init__(self, transport: Transport, bounds: Bounds, length: int, buffered: bytes, expects: bool) -> None:
+    def __init__(
+        self, transport: Transport, bounds: Bounds, length: int, buffered: bytes, expects: bool, held: Held
+    ) -> None:
         self._transport = transport
         self._bounds = bounds
         self._length = length
@@ -39,9 +46,23 @@ class Body:
         self.rest = buffered
         self.finished = length == 0
         self.touched = False
+        self.holds = 0
+        self._held = held
 
-    def read(self, most: int) -> bytes:
-        """The whole body, which is at most *most* bytes. Raises Problem 413, 408 and 400; the same bytes each time."""
+    def read(self, most: int, coding: str = "") -> bytes:
+        """The whole body, which is at most *most* bytes, with its content *coding* undone; the same bytes each time.
+
+        Raises Problem 413, 408 and 400, 415 for a coding that is not known, and 503 while too much is held already.
+        """
+        content = self._whole(most)
+        if coding and content:
+            packed = content
+            content = decode_content(packed, coding, most)
+            if content is not packed:
+                self._hold(len(content))
+        return content
+
+    def _whole(self, most: int) -> bytes:
         content = self._content
         if content is not None:
             if len(content) > most:
@@ -53,7 +74,7 @@ class Body:
         if 0 < length <= len(self.rest):
             content, self.rest = self.rest[:length], self.rest[length:]
         else:
-            content = b"".join(self._arriving(most))
+            content = b"".join(self._keeping(most))
         self._content = content
         self.finished = True
         return content
@@ -73,6 +94,23 @@ class Body:
                 yield piece
         self._content = b""
         self.finished = True
+
+    def _keeping(self, most: int) -> Iterator[bytes]:
+        for piece in self._arriving(most):
+            self._hold(len(piece))
+            yield piece
+
+    def _hold(self, count: int) -> None:
+        # SECURITY: A36. A thousand bodies, each as long as one may be, are more than a machine has.
+        if self._held.octets + count > self._bounds.bodies:
+            raise Problem.of("overloaded", "too much is being sent at the moment", headers=[("Retry-After", "1")])
+        self._held.octets += count
+        self.holds += count
+
+    def release(self) -> None:
+        """Nobody needs the body any more: what it took is free for others."""
+        self._held.octets -= self.holds
+        self.holds = 0
 
     @property
     def drainable(self) -> bool:

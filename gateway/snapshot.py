@@ -93,7 +93,7 @@ class Compiler:
         self._first_use = first_use
         self._listener = listener
         self._history = history
-        self._formats: dict[str, Format] = {}
+        self._formats: dict[tuple[str, int | None], Format] = {}
         self._channels: dict[str, tuple[Any, Channel]] = {}
         self._parts: dict[Any, Any] = {}
         self._next_parts: dict[Any, Any] = {}
@@ -155,10 +155,12 @@ class Compiler:
             self._next_parts[key] = self._parts[key] if key in self._parts else make()
         return self._next_parts[key]
 
-    def _format(self, word: str) -> Format:
-        if word not in self._formats:
-            self._formats[word] = FORMATS.get(word)()
-        return self._formats[word]
+    def _format(self, word: str, levels: int | None = None) -> Format:
+        key = (word, levels)
+        if key not in self._formats:
+            found: Format = FORMATS.get(word)()
+            self._formats[key] = found if levels is None else found.nested(levels)
+        return self._formats[key]
 
     def _shared(self, configuration: Configuration) -> Shared:
         gateway = configuration.find("gateway")
@@ -236,9 +238,10 @@ class Compiler:
         contract = deployed.contract if deployed is not None else None
         tuned = tuning.settings if tuning is not None else None
         enabled = tuned is None or tuned.enabled
+        levels = getattr(settings, "json_depth", None) or gateway.json_depth
         return Runtime(
             contract=deployed.compiled if deployed is not None and enabled else None,
-            formats=[self._format(word) for word in getattr(settings, "format", ())],
+            formats=[self._format(word, levels) for word in getattr(settings, "format", ())],
             max_body=settings.max_body if settings.max_body is not None else gateway.max_body,
             deadline=float(
                 settings.deadline

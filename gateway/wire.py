@@ -25,7 +25,7 @@ import gevent
 import orjson
 
 from gateway.answer import Clock, close_stream, declared_length, head_of
-from gateway.bounds import Bounds
+from gateway.bounds import Bounds, Held
 from gateway.proxy_protocol import read_source
 from gateway.request_body import Body
 from gateway.request_head import Head, read_head
@@ -89,6 +89,7 @@ class Wire:
         self.expected = 0  #: connections that were accepted and whose greenlet has not begun
         self.requests = 0
         self.in_flight = 0  #: requests that a handler is answering
+        self.held = Held()
         self.peers: dict[str | bytes, int] = {}  #: how many connections each address has
         self.draining = False
         self.on_close: Callable[[], None] = _nothing
@@ -217,11 +218,13 @@ class Connection:
             self.linger()
         except (Late, Gone, ConnectionError):
             pass
+        finally:
+            self.let_go()
 
     def serve_one(self) -> bool:
         """Read a request and answer it; whether the connection goes on."""
         started = time.monotonic_ns()
-        self.body = None
+        self.let_go()
         self.transport.ends = inf
         try:
             head_end = self.read_head()
@@ -233,7 +236,7 @@ class Connection:
             head = read_head(self.buffer[:head_end], self.bounds.headers, self.bounds.request_line)
             exchange = self.accept(head, head_end, started)
         except Problem as problem:
-            self.body = None
+            self.body = None  # an accepted one has not been read
             self.refuse(problem, started)
             return False
         wire = self.wire
@@ -257,6 +260,12 @@ class Connection:
             self.answering = ""
         wire.requests += 1
         return self.answer(exchange, head.keep_alive)
+
+    def let_go(self) -> None:
+        """Keep nothing of the request before."""
+        if self.body is not None and self.body.holds:
+            self.body.release()
+        self.body = None
 
     def read_head(self) -> int:
         """Fill the buffer up to the end of a head; where it ends, or -1 where there will be none. Raises Problem."""
@@ -306,7 +315,9 @@ class Connection:
 
     def accept(self, head: Head, head_end: int, started: int) -> Exchange:
         """The exchange that *head* begins."""
-        body = self.body = Body(self.transport, self.bounds, head.length, self.buffer[head_end:], head.expects)
+        body = self.body = Body(
+            self.transport, self.bounds, head.length, self.buffer[head_end:], head.expects, self.wire.held
+        )
         peer = address = self.peer
         headers = head.headers
         cid = self.wire.cids.make()

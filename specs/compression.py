@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from specs.negotiation import parse_accept
@@ -62,6 +62,20 @@ def gzip_wanted(accept_encoding: str) -> bool:
     weights = dict(parse_accept(accept_encoding)) if accept_encoding else {}
     gzip = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0)))
     return gzip > 0 and gzip >= weights.get("identity", 0)
+
+
+def tells_secrets(asked: Mapping[str, str], answered: Iterable[tuple[str, str]]) -> bool:
+    """Whether the length of a compressed answer could tell a stranger what is in it (A45, BREACH).
+
+    So it is where another site can have a browser ask, with what the browser knows of the caller, again and again: with
+    a cookie, or from another site, as browsers say (``Sec-Fetch-Site``). An answer that sets a cookie holds a secret too.
+
+    >>> tells_secrets({"authorization": "Bearer x"}, []), tells_secrets({"cookie": "session=x"}, [])
+    (False, True)
+    """
+    if "cookie" in asked or asked.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    return any(name.lower() == "set-cookie" for name, _ in answered)
 
 
 def encode_content(body: bytes, accept_encoding: str, minimum: int = 1024) -> tuple[bytes, str | None]:

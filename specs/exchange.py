@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from specs.problems import Problem
@@ -85,6 +85,13 @@ class Outcome:
     stream: Iterable[bytes] | None = None
 
 
+class ReadBody(Protocol):
+    """Reads the whole body."""
+
+    def __call__(self, most: int, coding: str = "") -> bytes:
+        """At most *most* bytes, with the content *coding* undone. Raises Problem 413, 408, 400, 415 and 503."""
+
+
 class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
@@ -108,7 +115,7 @@ class Exchange:
     address: str  #: address of the caller, after trusted proxies
     version: str  #: "1.0" or "1.1"
     body_length: int  #: Content-Length; 0 none; -1 chunked
-    read_body: Callable[[int], bytes]  #: reads the whole body, at most so many bytes; raises Problem 413, 408 or 400
+    read_body: ReadBody
     body_pieces: Callable[
         [int], Iterator[bytes]
     ]  #: the body as it comes, once, in place of `read_body`; raises as that does
@@ -163,7 +170,7 @@ class Exchange:
         version: str = "1.1",
         target: str = "",
         body_length: int = 0,
-        read_body: Callable[[int], bytes] | None = None,
+        read_body: ReadBody | None = None,
         body_pieces: Callable[[int], Iterator[bytes]] | None = None,
     ) -> None:
         self.cid = cid
@@ -205,7 +212,7 @@ class Exchange:
         self.notes = None
 
 
-def _no_body(most: int) -> bytes:
+def _no_body(most: int, coding: str = "") -> bytes:
     return b""
 
 

@@ -23,6 +23,8 @@ from specs.records import escape
 from specs.writing import to_json_values
 
 DEPTH = 64
+#: The most levels that can be allowed: orjson prints no more than 254.
+DEEPEST = 250
 _MOST_FAULTS = 100
 _LONGEST_NUMBER = 1000
 #: Digits become one letter, so that a run of them is found by a search for a text.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from gateway import channels
 from gateway.channels import Route
-from gateway.configuration.parts import Formats
+from gateway.configuration.parts import Formats, Levels
 from gateway.documentation.operations import rest_operations
 from specs import negotiation
 from specs.compiled import CompiledContract, without_details
-from specs.compression import decode_content, encode_content, encode_stream
+from specs.compression import encode_content, encode_stream, tells_secrets
 from specs.exchange import Call, Outcome
 from specs.formats import Parsed
 from specs.names import ServiceName
@@ -62,6 +62,10 @@ class Channel(channels.Channel):
         )
         compress: Size | None = setting(
             "answers of at least this size are compressed for callers that ask", default=None
+        )
+
+        json_depth: Levels | None = setting(
+            "most levels that a JSON body is nested; the gateway's if left out", default=None
         )
 
     def __init__(self, name: str, settings: Any, runtime: Runtime) -> None:
@@ -125,10 +129,7 @@ class Channel(channels.Channel):
     def _read_body(self, exchange: Exchange, contract: CompiledContract) -> Parsed:
         """Fill body and payload from what was sent."""
         most = self._runtime.max_body
-        body = exchange.read_body(most)
-        encoding = exchange.headers.get("content-encoding", "")
-        if encoding and encoding.lower() != "identity":
-            body = decode_content(body, encoding, most)
+        body = exchange.read_body(most, exchange.headers.get("content-encoding", ""))
         exchange.body = body
         if not body:
             return NO_BODY
@@ -197,6 +198,8 @@ class Channel(channels.Channel):
 
     def _compress(self, exchange: Exchange, body: bytes) -> bytes:
         exchange.response_headers.append(("Vary", "Accept-Encoding"))
+        if tells_secrets(exchange.headers, exchange.response_headers):
+            return body
         body, encoding = encode_content(body, exchange.headers.get("accept-encoding", ""), self.settings.compress)
         if encoding:
             exchange.response_headers.append(("Content-Encoding", encoding))
@@ -206,6 +209,8 @@ class Channel(channels.Channel):
         if self.settings.compress is None:
             return stream
         exchange.response_headers.append(("Vary", "Accept-Encoding"))
+        if tells_secrets(exchange.headers, exchange.response_headers):
+            return stream
         stream, encoding = encode_stream(stream, exchange.headers.get("accept-encoding", ""))
         if encoding:
             exchange.response_headers.append(("Content-Encoding", encoding))

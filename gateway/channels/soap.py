@@ -18,7 +18,6 @@ from gateway.channels import Route
 from gateway.channels.rest import Cors, Runtime, not_deployed, told
 from gateway.documentation.operations import soap_operations
 from specs import soap
-from specs.compression import decode_content
 from specs.documents import wsdl
 from specs.exchange import Call
 from specs.formats import json_
@@ -163,10 +162,7 @@ class Channel(channels.Channel):
 
     def open(self, exchange: Exchange) -> None:
         content_type = exchange.content_type = exchange.headers.get("content-type", "")
-        body = exchange.read_body(self._max_body)
-        encoding = exchange.headers.get("content-encoding", "")
-        if encoding and encoding.lower() != "identity":
-            body = decode_content(body, encoding, self._max_body)
+        body = exchange.read_body(self._max_body, exchange.headers.get("content-encoding", ""))
         exchange.body = body
         if not body:
             raise Problem.of("malformed-body", "send a SOAP message")

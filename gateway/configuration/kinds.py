@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from backends.jobs import Job as ScheduledJob
 from backends.schedules import zone_of
-from gateway.configuration.parts import Addresses, ApiKey, Groups, PathTemplate, Requirements
+from gateway.configuration.parts import Addresses, ApiKey, Groups, Levels, PathTemplate, Requirements
 from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
 from specs.problems import ConfigurationError, nearest
 from specs.registry import Registry
 from specs.settings import Password, Seconds, Settings, Size, setting
+from specs.strict_json import DEPTH
 
 AUTHENTICATORS = Registry("authenticator", "gateway.authenticators", "Authenticator")
 CHANNELS = Registry("channel", "gateway.channels", "Channel")
@@ -61,13 +62,17 @@ class WireBounds(Settings):
     )
     requests: int = setting("how many requests may be under way", default=1000)
     requests_per_address: int = setting("requests of one caller's address being answered", default=500)
+    bodies: Size = setting(
+        "bytes of request bodies that are held at a time, all requests together, packed ones as they are unpacked",
+        default="256MiB",
+    )
     min_rate: Size = setting(
         "bytes a second that a caller has to send or take on the whole, beyond the time it is given", default="1KiB"
     )
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        for name in ("connections", "connections_per_address", "requests", "requests_per_address", "min_rate"):
+        for name in self.__settings__:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{path}.{name}", "nobody could call", "write 1 or more")
 
@@ -93,6 +98,9 @@ class Gateway(Settings):
     timeouts: Timeouts = setting("how long to wait for what", default={})
     bounds: WireBounds = setting("how much strangers can have at a time", default={})
     max_body: Size = setting("largest request body, unless a channel says otherwise", default="8MiB")
+    json_depth: Levels = setting(
+        "most levels that a JSON body is nested, unless a channel says otherwise", default=DEPTH
+    )
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""

@@ -11,9 +11,10 @@ from security.address_files import PREFIX
 from specs.names import GroupName, LimitName, Many, SecurityName
 from specs.problems import ConfigurationError, nearest
 from specs.settings import Password, Seconds, Settings, setting
+from specs.strict_json import DEEPEST
 
 __all__ = [
-    "METHODS", "Addresses", "ApiKey", "Cors", "Formats", "Groups", "Hosts", "LimitName", "Methods", "PathTemplate",
+    "METHODS", "Addresses", "ApiKey", "Cors", "Formats", "Groups", "Hosts", "Levels", "LimitName", "Methods", "PathTemplate",
     "Requirements",
 ]  # fmt: skip
 
@@ -49,6 +50,24 @@ class PathTemplate(str):
     def json_schema(cls) -> dict[str, Any]:
         """How the document's schema describes it."""
         return {"type": "string", "pattern": "^/", "examples": ["/customers/{cust_id}"]}
+
+
+class Levels(int):
+    """How deep a message may be nested."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: Any, path: str) -> Self:
+        """Raises ConfigurationError."""
+        if type(value) is not int or not 1 <= value <= DEEPEST:
+            raise ConfigurationError(path, f"this is a number of levels, not {value!r}", f"write 1 to {DEEPEST}")
+        return cls(value)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """How the document's schema describes it."""
+        return {"type": "integer", "minimum": 1, "maximum": DEEPEST}
 
 
 class Address(str):

@@ -41,6 +41,10 @@ class Format(ABC):
     #: The media types that a caller may ask for to get its answers, the one that is sent first.
     answers_as: ClassVar[tuple[str, ...]]
 
+    def nested(self, levels: int) -> Format:
+        """The same format, reading bodies nested so many levels deep and no more, where it bounds that."""
+        return self
+
     def accepts(self, media_type: str) -> bool:
         """Whether it reads bodies of this media type, given in lower case without parameters."""
         return media_type in self.media_types

@@ -28,8 +28,13 @@ class Format(formats.Format):
     content_type = "application/json"
     answers_as: ClassVar[tuple[str, ...]] = ("application/json", "text/json")
 
-    def __init__(self) -> None:
+    def __init__(self, levels: int = strict_json.DEPTH) -> None:
         self._exact = Compiled(_exact)
+        self._levels = levels
+
+    def nested(self, levels: int) -> formats.Format:
+        """JSON of at most so many levels."""
+        return self if levels == self._levels else Format(levels)
 
     def accepts(self, media_type: str) -> bool:
         """JSON, and what is written in it (``application/geo+json``)."""
@@ -44,8 +49,8 @@ class Format(formats.Format):
         if not body:
             return Parsed(None)
         if contract is None:
-            return Parsed(strict_json.parse(body))
-        payload = strict_json.parse(body, exact_decimals=self._exact.of(contract))
+            return Parsed(strict_json.parse(body, max_depth=self._levels))
+        payload = strict_json.parse(body, max_depth=self._levels, exact_decimals=self._exact.of(contract))
         wrapper = contract.request_elem
         if not wrapper:
             return Parsed(payload)

@@ -1,5 +1,6 @@
 """What strangers can have at a time: connections, requests in flight, seconds; and that the wire follows the document."""
 
+import gzip
 import threading
 import time
 
@@ -7,6 +8,10 @@ import gevent
 import pytest
 from running import eventually, gateway
 from wires import Echo, read_all, read_answer, serving
+
+from gateway.configuration.document import Document
+from gateway.configuration.kinds import read_object
+from specs.problems import ConfigurationError, Problem
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -103,6 +108,58 @@ def test_A35_haste_at_the_start_does_not_buy_a_pause_later():
         assert time.monotonic() - began < 2
 
 
+class Keeping(Echo):
+    """Keeps the body that it read until it is told to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = 0
+        self.go_on = False
+
+    def handle(self, exchange):
+        try:
+            exchange.read_body(1 << 20, exchange.headers.get("content-encoding", ""))
+        except Problem as problem:
+            exchange.problem = problem
+            self.refuse(exchange)
+            return
+        self.kept += 1
+        while not self.go_on:
+            gevent.sleep(0.005)
+        super().handle(exchange)
+
+
+def test_A36_bodies_are_bounded_all_together():
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n"
+    long = head % (b"", 60_000) + b"x" * 60_000
+    packed = gzip.compress(b"x" * 60_000)
+    with serving(Keeping(), bodies=150_000) as wire:
+        socks = [wire.connect() for _ in range(2)]
+        for sock in socks:
+            sock.sendall(long)
+        assert eventually(lambda: wire.handler.kept == 2, pause=0.01)
+        for octets in (long, head % (b"Content-Encoding: gzip\r\n", len(packed)) + packed):
+            refused = wire.ask(octets)
+            assert (refused.status, refused.json()["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
+        wire.handler.go_on = True
+        assert [read_answer(sock).status for sock in socks] == [200, 200]
+        assert wire.ask(long).status == 200
+        assert wire.ask(head % (b"Content-Encoding: gzip\r\n", len(packed)) + packed).status == 200
+        for sock in socks:
+            sock.close()
+        assert eventually(lambda: not wire.wire.connections, pause=0.01)
+        assert wire.wire.held.octets == 0
+
+
+def test_A36_who_goes_in_the_middle_of_a_body_leaves_nothing_behind():
+    with serving(Keeping()) as wire:
+        with wire.connect() as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n" + b"x" * 200_000)
+            assert eventually(lambda: wire.wire.held.octets >= 200_000, pause=0.01)
+        assert eventually(lambda: wire.wire.held.octets == 0, pause=0.01)
+        assert not wire.handler.kept
+
+
 def test_bounds_can_be_changed_while_connections_are_open():
     with serving() as wire, wire.connect() as sock:
         sock.sendall(GET)
@@ -142,10 +199,13 @@ DOCUMENT = """
 format: 1
 gateway:
   timeouts: {{head: {head}, body: 1s}}
-  bounds: {{requests: {requests}}}
+  bounds: {{requests: {requests}, bodies: 100KiB}}
   max_body: 10KiB
+  json_depth: 5
 channels:
   sleep: {{type: rest, path: /sleep, service: sleeper, methods: [GET, POST]}}
+  deep: {{type: rest, path: /deep, service: sleeper, methods: [POST], json_depth: 250, max_body: 1MiB}}
+  flat: {{type: rest, path: /flat, service: sleeper, methods: [POST], json_depth: 1}}
 """
 
 
@@ -197,3 +257,38 @@ def test_A36_the_largest_body_is_the_gateways_unless_the_channel_says_otherwise(
     with served.connect() as sock:
         sock.sendall(octets)
         assert read_answer(sock).status == 413
+
+
+def test_A41_how_deep_a_body_may_be_is_the_gateways_unless_the_channel_says_otherwise(served):
+    def nested(path, levels):
+        body = '{"x":' * (levels - 1) + "{}" + "}" * (levels - 1)
+        answer = served.post(path, data=body, headers={"Content-Type": "application/json"})
+        return answer.ok or answer.json()["detail"]
+
+    for path, most in (("/sleep", 5), ("/deep", 250), ("/flat", 1)):
+        assert nested(path, most) is True
+        assert nested(path, most + 1) == f"the body is nested more than {most} levels deep"
+
+
+def test_A36_bodies_held_are_bounded_by_the_document(served):
+    octets = b"POST /deep HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 120000\r\n\r\n"
+    with served.connect() as sock:
+        sock.sendall(octets + b" " * 119_998 + b"{}")
+        answer = read_answer(sock)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "path"),
+    [
+        ("gateway: {json_depth: 0}", "gateway", "gateway.json_depth"),
+        ("gateway: {json_depth: 251}", "gateway", "gateway.json_depth"),
+        ("gateway: {bounds: {bodies: 0}}", "gateway", "gateway.bounds.bodies"),
+        ("channels: {a: {type: rest, path: /a, service: b, json_depth: deep}}", "channels", "channels.json_depth"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused_with_their_place(settings, kind, path):
+    (body,) = Document.parse(f"format: 1\n{settings}\n").objects.values()
+    with pytest.raises(ConfigurationError) as refused:
+        read_object(kind, body, kind)
+    assert refused.value.path == path
