@@ -57,8 +57,9 @@ class Reloader:
             self._configuration = runtime.store.load() if before is None else runtime.store.refresh(before)
         if generation != self._heads[1] or self._catalogue is None:
             self._catalogue = runtime.deployments.load(self._catalogue)
-        configuration, catalogue = self._configuration, self._catalogue
+        configuration = self._configuration
         assert configuration is not None
+        catalogue = runtime.catalogue(configuration, self._catalogue)
         executor = runtime.executor(configuration, catalogue)
         snapshot = self._compiler.compile(configuration, catalogue, generation, executor)
         self._heads = heads

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from backends import builtins
 from backends.background import Queue
 from backends.cache import Caches
-from backends.catalogue import Catalogue, deployed_from
+from backends.catalogue import Catalogue, Deployed, deployed_from
 from backends.connections import Connections, Lease, Outgoing
 from backends.deployment import Deployments
 from backends.executors.local import LocalExecutor
@@ -22,6 +22,7 @@ from backends.jobs import Jobs
 from backends.keyvalue import KeyValueDatabase
 from backends.locks import Locks
 from backends.platform import Platform
+from gateway.built_in import sso_of
 from gateway.configuration.store import Store
 from security.passwords import HashingPool, PasswordHasher
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from security.secrets import Keyring
     from specs.exchange import Call, Outcome
 
+    from sso.system import SingleSignOn
 log = logging.getLogger("gatewright.runtime")
 
 
@@ -58,6 +60,8 @@ class Runtime:
 
     def _hash(self, password: str) -> str:
         return self.hashing.run(lambda: self.hasher.hash(password))
+        self._sso: tuple[str, SingleSignOn] | None = None
+        self._sso_services: list[Deployed] = []
 
     def executor(self, configuration: Configuration, catalogue: Catalogue) -> LeasedExecutor:
         """What runs the services of *catalogue* with the connections of *configuration*."""
@@ -66,7 +70,42 @@ class Runtime:
             for name, definition in configuration.of("connections").items()
         ]
         self.guard.deadline = float(configuration.gateway.timeouts.deadline)
-        return LeasedExecutor(catalogue, replace(self._platform, out=Outgoing(leases)), self.guard, leases)
+        platform = replace(self._platform, out=Outgoing(leases))
+        people = self.single_sign_on(configuration)
+        if people is not None:
+            platform = replace(platform, sso=people)
+        return LeasedExecutor(catalogue, platform, self.guard, leases)
+
+    def single_sign_on(self, configuration: Configuration) -> SingleSignOn | None:
+        """Single sign-on by the settings of *configuration*; None where it is off. Raises BackendUnavailable.
+
+        It is the same object as long as the settings are: all of its state is in the database.
+        """
+        definition = sso_of(configuration)
+        if definition is None:
+            self._sso = None
+            return None
+        if self._sso is None or self._sso[0] != definition.digest:
+            # PERF: imported by those who have people alone.
+            from sso.system import SingleSignOn
+
+            made = SingleSignOn(self.database, self.keyring.ring("edge"), definition.settings, pool=self.hashing)
+            self._sso = (definition.digest, made)
+        return self._sso[1]
+
+    def catalogue(self, configuration: Configuration, deployed: Catalogue) -> Catalogue:
+        """What can be called: what was *deployed*, and the services of single sign-on where it is on."""
+        if sso_of(configuration) is None:
+            return deployed
+        if not self._sso_services:
+            from sso.surface import services
+
+            self._sso_services = services()
+        own = {one.name for one in self._sso_services}
+        for one in deployed:
+            if one.name in own:
+                log.error("two services have the name '%s': that of '%s' is left out", one.name, one.module)
+        return Catalogue([*(one for one in deployed if one.name not in own), *self._sso_services])
 
     def close(self) -> None:
         """Give everything back."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.authenticators import Authenticator, Credential, Tools, Verifying
+from gateway.built_in import built_in_channels, docs_of
 from gateway.channels import Channel
 from gateway.channels.rest import Runtime
 from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs
@@ -111,7 +112,7 @@ class Compiler:
         channels: dict[str, tuple[Any, Channel]] = {}
         shared = self._shared(configuration)
         configured = configuration.of("channels")
-        built_in = documentation_channel(configuration)
+        built_in = built_in_channels(configuration)
         for number, (name, definition) in enumerate([*configured.items(), *built_in.items()]):
             if number % AT_ONCE == 0:
                 self._pause()
@@ -320,32 +321,6 @@ class Shared:
     denied: list[AddressSet]
     allowed: list[AddressSet]
     configuration: Configuration
-
-
-def docs_of(configuration: Configuration) -> Docs:
-    """What is said of the documentation, whether the document says anything of it or not."""
-    found = configuration.find("docs")
-    return found.settings if found is not None else Docs()
-
-
-def documentation_channel(configuration: Configuration) -> dict[str, Definition]:
-    """The built-in channel `docs`, unless it is switched off or configuration has a channel of that name."""
-    docs = docs_of(configuration)
-    if not docs.enabled or configuration.find("channels", "docs") is not None:
-        return {}
-    kind = CHANNELS.get("pages")
-    settings = kind.Settings(
-        path=docs.path,
-        also=["/openapi.json", "/openapi.yaml", "/.well-known/api-catalog"] if docs.openapi else [],
-        security=docs.security,
-        groups=docs.groups,
-        limit=docs.limit,
-        allow=docs.allow,
-        deny=docs.deny,
-    )
-    found = configuration.find("docs")
-    digest = found.digest if found is not None else ""
-    return {"docs": Definition("channels", "docs", "pages", settings, digest, configuration.revision)}
 
 
 def consumers_of(definitions: Iterable[Definition]) -> Consumers:

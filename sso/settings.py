@@ -38,7 +38,9 @@ class Signup(Settings):
     approval: bool = setting("whether a super-user has to approve of each account", default=False)
     email_confirmation: bool = setting("whether the address has to be confirmed", default=True)
     confirmation_lifetime: Seconds = setting("how long a confirmation can be used", default="1d")
-    validation_service: ServiceName | None = setting("service that is asked first and may refuse a sign-up", default=None)
+    validation_service: ServiceName | None = setting(
+        "service that is asked first and may refuse a sign-up", default=None
+    )
     callback_services: list[ServiceName] = setting("services that hear of each sign-up", default=[])
     reserved_names: list[str] = setting("user names that nobody may sign up with, beside the usual ones", default=[])
 
@@ -46,7 +48,7 @@ class Signup(Settings):
 class PasswordRules(Settings):
     """What a password has to be."""
 
-    min_length: int = setting("fewest characters", default=15)
+    min_length: int = setting("fewest characters that a password has", default=15)
     min_length_with_mfa: int = setting("fewest characters where a second factor is always asked for", default=8)
     max_length: int = setting("most characters; a longer one is refused, never cut off", default=256)
     rounds: int = setting("rounds of PBKDF2-SHA512", default=220_000)

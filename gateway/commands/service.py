@@ -42,7 +42,7 @@ def deploy(
     keys: Keys = None,
     set_name: Set = "services",
     refuse_breaking: Annotated[
-        bool, typer.Option("--refuse-breaking", help="Refuse what breaks callers of the version that serves.")
+        bool, typer.Option("--refuse-breaking", help="The same as --contract-changes refuse.")
     ] = False,
     author: Author = "",
 ) -> None:
@@ -83,6 +83,8 @@ def scan(
 @app.command()
 def versions(
     name: Annotated[str, typer.Argument(metavar="[SERVICE]", help="Only versions that have this service.")] = "",
+            for warning in found.version.warnings:
+                print(f"gatewright: warning: {warning}", file=sys.stderr)
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = "",
     keys: Keys = None,
@@ -146,7 +148,8 @@ def invoke(
             if services is not None:
                 for error in Folder(services, runtime.database, runtime.deployments).scan().errors:
                     print(f"gatewright: not deployed: {error}", file=sys.stderr)
-            executor = runtime.executor(runtime.store.load(), runtime.deployments.load())
+            configuration = runtime.store.load()
+            executor = runtime.executor(configuration, runtime.catalogue(configuration, runtime.deployments.load()))
             answer = executor.invoke(name, given)
         except Problem as problem:
             faults = "".join(f"\n  {fault.pointer or '/'}: {fault.detail}" for fault in problem.errors)

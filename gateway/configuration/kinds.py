@@ -24,6 +24,7 @@ from specs.problems import ConfigurationError, nearest
 from specs.registry import Registry
 from specs.settings import Password, Seconds, Settings, Size, setting
 from specs.strict_json import DEPTH
+from sso import settings as people
 
 AUTHENTICATORS = Registry("authenticator", "gateway.authenticators", "Authenticator")
 CHANNELS = Registry("channel", "gateway.channels", "Channel")
@@ -220,15 +221,29 @@ class Job(Settings):
             raise ConfigurationError(f"{path}.{setting}".rstrip("."), error.message, error.remedy) from None
 
 
-class Sso(Settings):
-    """Sign-up and login of people."""
+class Person(Settings):
+    """What holds for one person."""
 
-    enabled: bool = setting("whether people sign up and log in here; not part of this version", default=False)
+    limit: LimitName | None = setting("limit definition of this person, instead of everybody's", default=None)
+    allow: Addresses = setting("addresses and networks that they may call from; all if left out", default=[])
+    deny: Addresses = setting("addresses and networks that they may not call from", default=[])
+
+
+class Sso(people.Sso):
+    """Sign-up and login of people, and where they do it."""
+
+    path: PathTemplate = setting("where the pages are; the API is at v1 below it", default="/sso")
+    limit: LimitName | None = setting("limit that all calls of the API and the pages share", default=None)
+    allow: Addresses = setting("addresses that may sign up and log in; any if left out", default=[])
+    deny: Addresses = setting("addresses that may not", default=[])
+    user_limit: LimitName | None = setting("limit definition of each person, over all channels", default=None)
+    users: dict[str, Person] = setting("what holds for single people, by user name", default={})
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        if self.enabled:
-            raise ConfigurationError(f"{path}.enabled", "single sign-on is not part of this version", "write false")
+        super().check(path)
+        if "{" in self.path or self.path == "/":
+            raise ConfigurationError(f"{path}.path", f"people cannot log in at '{self.path}'", "write /sso")
 
 
 class Docs(Settings):

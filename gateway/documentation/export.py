@@ -44,7 +44,8 @@ def export(installation: Installation, folder: Path) -> Iterator[Path]:
             listener="http://127.0.0.1:8000",
             history=lambda: releases(runtime.deployments),
         )
-        configuration, catalogue = runtime.store.load(), runtime.deployments.load()
+        configuration = runtime.store.load()
+        catalogue = runtime.catalogue(configuration, runtime.deployments.load())
         snapshot = compiler.compile(configuration, catalogue, 0, runtime.executor(configuration, catalogue))
         audience = Audience(snapshot, (configuration.gateway.public_url or "http://127.0.0.1:8000").rstrip("/"))
         interface = audience.whole()

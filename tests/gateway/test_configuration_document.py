@@ -94,7 +94,7 @@ def test_security_is_an_or_of_ands():
         ("jobs: {a: {service: s, cron: '61 * * * *'}}", "jobs.a.cron: not a cron expression"),
         ("jobs: {a: {service: s, at: soon}}", "jobs.a.at: not a date and time"),
         ("jobs: {a: {service: s, every: 1h, timezone: Mars}}", "jobs.a.timezone: no time zone called 'Mars'"),
-        ("sso: {enabled: true}", "sso.enabled: single sign-on is not part of this version"),
+        ("sso: {enabled: true, apps: {crm: {log_in: true}}}", "sso.apps.crm.log_in: no such setting"),
         ("docs: {colour: red}", "docs.colour: not a colour: 'red'"),
         ("topics: {a: {}}", "topics.a: topics are not part of this version"),
         ("channels: {a: {type: rest, path: /a, service: b, response_headers: {'$box': x}}}", "not a key"),
