@@ -4,6 +4,10 @@ A keyring is one file with two rings: ``edge`` (consumers' credentials) and ``co
 edge is not given it). A ring has keys by id, of which one is active: it encrypts, the others still decrypt. Each purpose has a
 key of its own, so that a box made for one place cannot be carried to another.
 
+Keys change while everything serves: an opened keyring follows its file. Before it encrypts it looks whether another key has become
+active; a key that it does not know is looked for in the file; and keys that were retired stay known to processes that
+knew them, for what they have in memory was made by them.
+
 >>> ring = Keyring.generate().ring("edge")
 >>> box = ring.encrypt("s3cret", "setting")
 >>> ring.decrypt(box, "setting")
@@ -16,46 +20,72 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fcntl
 import hmac
-import os
-import re
+import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
-import orjson
 from cryptography.fernet import Fernet, InvalidToken
 
+from security import key_file
+from security.key_file import KEY_BYTES, RINGS, Document, Held, Plain
 from specs.problems import ConfigurationError, nearest
 
-RINGS = ("edge", "connections")
-KEY_BYTES = 32
-_KEY_ID = re.compile(r"[a-z0-9]{1,32}")
+__all__ = ["RINGS", "KeyMissing", "Keyring", "Ring", "SecretError", "identity_of", "key_id_of"]
+
+log = logging.getLogger("gatewright.keys")
+
+#: After so many seconds a changed file that could not be used is read once more.
+TRY_AGAIN = 10.0
 
 
 class SecretError(Exception):
     """A box that cannot be opened: it was changed, was made for something else, or its key is gone. Never says the secret."""
 
 
-class Ring:
-    """Keys by id, one of them active. *keys* are 32 random bytes each."""
+class KeyMissing(SecretError):
+    """A box whose key is not in the ring."""
 
-    def __init__(self, name: str, active: str, keys: Mapping[str, bytes]) -> None:
+    def __init__(self, ring: str, key_id: str) -> None:
+        super().__init__(f"the ring '{ring}' has no key '{key_id[:40]}': give the keyring that the box was made with")
+        self.ring = ring
+        self.key_id = key_id
+
+
+class Ring:
+    """Keys by id, one of them active. *keys* are 32 random bytes each; *follow* takes up what has changed, if anything has."""
+
+    def __init__(
+        self, name: str, active: str, keys: Mapping[str, bytes], follow: Callable[[], bool] = lambda: False
+    ) -> None:
         if active not in keys:
             raise ValueError(f"the active key '{active}' is not in the ring")
         self.name = name
-        self.active = active
-        self.keys = dict(keys)
+        # WHY: one attribute, so that a thread that reads it sees a key that is active and there.
+        self._held = (active, dict(keys))
+        self._follow = follow
         self._fernets: dict[tuple[str, str], Fernet] = {}
+
+    @property
+    def active(self) -> str:
+        """The id of the key that encrypts."""
+        return self._held[0]
+
+    @property
+    def keys(self) -> Mapping[str, bytes]:
+        """Every key, by its id."""
+        return self._held[1]
 
     def encrypt(self, text: str, purpose: str) -> str:
         """*text* in a box that only this ring opens, and only for *purpose*: ``v1.<key id>.<Fernet token>``."""
-        token = self._fernet(self.active, purpose).encrypt(text.encode())
-        return f"v1.{self.active}.{token.decode()}"
+        # PERF: a stat of the file, 1.5 us beside the 10 of Fernet: no process goes on with a key that was put aside.
+        self._follow()
+        active = self.active
+        token = self._fernet(active, purpose).encrypt(text.encode())
+        return f"v1.{active}.{token.decode()}"
 
     def decrypt(self, box: str, purpose: str) -> str:
         """The text in the box. Raises SecretError for anything but a box of this ring and purpose, bit for bit."""
@@ -63,10 +93,8 @@ class Ring:
         key_id, _, token = rest.partition(".")
         if version != "v1" or not token or not token.isascii():
             raise SecretError("this is not a box of the form v1.<key id>.<token>")
-        if key_id not in self.keys:
-            raise SecretError(
-                f"the ring '{self.name}' has no key '{key_id[:40]}': give the keyring that the box was made with"
-            )
+        if not self._knows(key_id):
+            raise KeyMissing(self.name, key_id)
         try:
             # SECURITY: Python's decoder skips what is not base64 and ignores spare bits; a box has exactly one spelling.
             if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() != token:
@@ -77,16 +105,36 @@ class Ring:
                 f"a box under key '{key_id}' was changed, or was not made for '{purpose}': enter the secret again"
             ) from None
 
+    def encrypt_again(self, box: str, purpose: str) -> str:
+        """What is in *box*, in a box under the active key; *box* itself where it is that already. Raises SecretError."""
+        self._follow()
+        return box if key_id_of(box) == self.active else self.encrypt(self.decrypt(box, purpose), purpose)
+
     def digest(self, text: str, purpose: str) -> str:
         """A keyed digest, ``<key id>.<64 hex digits>``: tells whether a secret is the same without keeping it."""
-        return f"{self.active}.{self._digest(self.active, text, purpose)}"
+        self._follow()
+        active = self.active
+        return f"{active}.{_digest(self._digest_key(active, purpose), text)}"
 
     def matches(self, text: str, digest: str, purpose: str) -> bool:
         """Whether *digest* was made from *text*, by any key of the ring; in constant time. False where its key is gone."""
-        key_id, _, value = digest.partition(".")
-        if key_id not in self.keys:
+        try:
+            key, value = self._behind(digest, purpose)
+        except SecretError:
             return False
-        return hmac.compare_digest(self._digest(key_id, text, purpose).encode(), value.encode())
+        return hmac.compare_digest(_digest(key, text).encode(), value.encode("utf-8", "surrogatepass"))
+
+    def carry(self, digest: str, purpose: str) -> str:
+        """*digest* so that it outlives its key: what that key is for this purpose goes along, in a box under the active one.
+
+        For digests whose text nobody has any more; ``<key id>:<64 hex digits>:<box>``. Raises SecretError.
+        """
+        self._follow()
+        if key_id_of(digest) == self.active:
+            return digest
+        key, value = self._behind(digest, purpose)
+        box = self.encrypt(base64.b64encode(key).decode(), f"digest {purpose}")
+        return f"{identity_of(digest).partition('.')[0]}:{value}:{box}"
 
     def derive(self, purpose: str, key_id: str = "") -> bytes:
         """32 bytes for *purpose* (a MAC, a keyed hash), from the active key or the one named."""
@@ -97,8 +145,25 @@ class Ring:
             person=b"gatewright key 1",
         ).digest()
 
-    def _digest(self, key_id: str, text: str, purpose: str) -> str:
-        return blake2b(text.encode(), key=self.derive(f"digest {purpose}", key_id), digest_size=32).hexdigest()
+    def _become(self, active: str, keys: Mapping[str, bytes]) -> None:
+        self._held = (active, dict(keys))
+
+    def _knows(self, key_id: str) -> bool:
+        return key_id in self.keys or (self._follow() and key_id in self.keys)
+
+    def _behind(self, digest: str, purpose: str) -> tuple[bytes, str]:
+        """The key that a digest was made with, and its value. Raises SecretError."""
+        head, colon, rest = digest.partition(":")
+        if colon:
+            value, _, box = rest.partition(":")
+            return base64.b64decode(self.decrypt(box, f"digest {purpose}")), value
+        key_id, _, value = head.partition(".")
+        if not self._knows(key_id):
+            raise KeyMissing(self.name, key_id)
+        return self._digest_key(key_id, purpose), value
+
+    def _digest_key(self, key_id: str, purpose: str) -> bytes:
+        return self.derive(f"digest {purpose}", key_id)
 
     def _fernet(self, key_id: str, purpose: str) -> Fernet:
         found = self._fernets.get((key_id, purpose))
@@ -115,6 +180,10 @@ class Keyring:
     def __init__(self, rings: Mapping[str, Ring], path: Path | None = None) -> None:
         self.path = path
         self._rings = dict(rings)
+        self._seen: key_file.Signature | None = None
+        self._refused: key_file.Signature | None = None
+        self._again = 0.0
+        self._opened: dict[str, bytes] = {}
 
     @classmethod
     def open(cls, path: str | Path, *, create: bool = False) -> Keyring:
@@ -124,17 +193,24 @@ class Keyring:
         """
         path = Path(path)
         if create and not path.exists():
-            _create(path, _document(cls.generate()._rings))
-        return cls(_read(path), path)
+            key_file.create(path, key_file.new_document().as_bytes())
+        keyring = cls({}, path)
+        document, seen = key_file.read(path)
+        keyring._take_up(document)
+        keyring._seen = seen
+        return keyring
 
     @classmethod
     def generate(cls) -> Keyring:
         """A keyring with fresh keys, in memory alone."""
-        rings = {}
-        for name in RINGS:
-            key_id = secrets.token_hex(4)
-            rings[name] = Ring(name, key_id, {key_id: secrets.token_bytes(KEY_BYTES)})
-        return cls(rings)
+        keyring = cls({})
+        keyring._take_up(key_file.new_document())
+        return keyring
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rings that there are."""
+        return tuple(self._rings)
 
     def ring(self, name: str) -> Ring:
         """One of the rings. Raises ConfigurationError where this keyring does not have it (an edge has only ``edge``)."""
@@ -143,141 +219,110 @@ class Keyring:
         except KeyError:
             raise ConfigurationError("keys", f"this keyring has no ring '{name}'", nearest(name, self._rings)) from None
 
+    def follow(self) -> bool:
+        """Take up what has changed in the file, if anything has; whether it had. What cannot be read changes nothing."""
+        if self.path is None:
+            return False
+        try:
+            seen = key_file.signature_of(self.path)
+        except OSError:
+            return False
+        if seen == self._seen or (seen == self._refused and time.monotonic() < self._again):
+            return False
+        try:
+            document, seen = key_file.read(self.path)
+            self._take_up(document, keep=True)
+        except ConfigurationError as error:
+            # WHY: what runs goes on with the keys that it has. What wraps the new ones may come back, so it is tried again.
+            log.error("the key file has changed and cannot be used, the keys before it stay: %s", error)
+            self._refused, self._again = seen, time.monotonic() + TRY_AGAIN
+            return False
+        self._seen = seen
+        log.info("the key file has changed: %s", ", ".join(f"{r.name} {r.active}" for r in self._rings.values()))
+        return True
+
     def add_key(self, ring: str) -> str:
         """The id of a new key in *ring*, not active yet: hand the file to every machine first, then `activate` it."""
-        key_id = secrets.token_hex(4)
-        self._change(ring, lambda old: Ring(old.name, old.active, {**old.keys, key_id: secrets.token_bytes(KEY_BYTES)}))
+        key_id = key_file.new_id()
+
+        def added(document: Document, held: Held) -> Held:
+            text = document.wrapping.wrap([secrets.token_bytes(KEY_BYTES)])[0]
+            return Held(held.active, {**held.texts, key_id: text})
+
+        self._change(ring, added)
         return key_id
 
     def activate(self, ring: str, key_id: str) -> None:
         """Encrypt with this key from now on."""
-        self._change(ring, lambda old: Ring(old.name, _known(old, key_id), old.keys))
+        self._change(ring, lambda document, held: Held(_known(ring, held, key_id), held.texts))
 
-    def retire(self, ring: str, key_id: str) -> None:
-        """Forget a key that is not active; what is still under it cannot be read any more."""
+    def retire(self, ring: str, key_id: str) -> Callable[[], None]:
+        """Forget a key that is not active; what is still under it cannot be read any more. The way back, while this lives."""
+        forgotten = ""
 
-        def without(old: Ring) -> Ring:
-            if _known(old, key_id) == old.active:
+        def without(document: Document, held: Held) -> Held:
+            nonlocal forgotten
+            if _known(ring, held, key_id) == held.active:
                 raise ConfigurationError("keys", f"the key '{key_id}' is active", "activate another one first")
-            return Ring(old.name, old.active, {k: v for k, v in old.keys.items() if k != key_id})
+            forgotten = held.texts[key_id]
+            return Held(held.active, {name: text for name, text in held.texts.items() if name != key_id})
 
         self._change(ring, without)
+        return lambda: self._change(ring, lambda _, held: Held(held.active, {**held.texts, key_id: forgotten}))
 
-    def _change(self, name: str, change: Callable[[Ring], Ring]) -> None:
+    def _change(self, name: str, change: Callable[[Document, Held], Held]) -> None:
         if self.path is None:
-            self._rings[name] = change(self.ring(name))
+            wrapping = Plain()
+            texts = {i: wrapping.wrap([key])[0] for i, key in self.ring(name).keys.items()}
+            document = Document({name: Held(self.ring(name).active, texts)})
+            self._take_up(document.with_ring(name, change(document, document.rings[name])))
             return
-        with _locked(self.path):
-            rings = _read(self.path)
-            if name not in rings:
-                raise ConfigurationError("keys", f"this keyring has no ring '{name}'", nearest(name, rings))
-            rings[name] = change(rings[name])
-            temporary = _write_beside(self.path, _document(rings))
-            temporary.replace(self.path)
-            _sync_directory(self.path.parent)
-            self._rings = rings
+        with key_file.locked(self.path):
+            document, _ = key_file.read(self.path)
+            if name not in document.rings:
+                raise ConfigurationError("keys", f"this keyring has no ring '{name}'", nearest(name, document.rings))
+            document = document.with_ring(name, change(document, document.rings[name]))
+            key_file.replace(self.path, document.as_bytes())
+            self._take_up(document)
+
+    def _take_up(self, document: Document, *, keep: bool = False) -> None:
+        """Have the rings be those of *document*; *keep* keeps keys that are no longer in it. Raises ConfigurationError."""
+        wanted = [text for held in document.rings.values() for text in held.texts.values() if text not in self._opened]
+        if wanted:
+            try:
+                keys = document.wrapping.unwrap(wanted)
+            except ValueError:
+                keys = []
+            if {len(key) for key in keys} != {KEY_BYTES}:
+                raise key_file.damaged(self.path or Path("keys"), "a key in it is none of ours")
+            self._opened |= dict(zip(wanted, keys, strict=True))
+        for name, held in document.rings.items():
+            keys_by_id = {key_id: self._opened[text] for key_id, text in held.texts.items()}
+            ring = self._rings.get(name)
+            if ring is None:
+                self._rings[name] = Ring(name, held.active, keys_by_id, self.follow)
+            else:
+                ring._become(held.active, {**ring.keys, **keys_by_id} if keep else keys_by_id)
 
 
-def _known(ring: Ring, key_id: str) -> str:
-    if key_id not in ring.keys:
-        raise ConfigurationError("keys", f"the ring '{ring.name}' has no key '{key_id}'", nearest(key_id, ring.keys))
+def key_id_of(kept: str) -> str:
+    """The id of the key that a box or a digest is under."""
+    kept = kept.rpartition(":")[2]
+    first, _, rest = kept.partition(".")
+    return rest.partition(".")[0] if first == "v1" else first
+
+
+def identity_of(digest: str) -> str:
+    """A digest as it was made, carried or not: equal for the same one, however often its keys were changed."""
+    key_id, colon, rest = digest.partition(":")
+    return f"{key_id}.{rest.partition(':')[0]}" if colon else digest
+
+
+def _digest(key: bytes, text: str) -> str:
+    return blake2b(text.encode(), key=key, digest_size=32).hexdigest()
+
+
+def _known(ring: str, held: Held, key_id: str) -> str:
+    if key_id not in held.texts:
+        raise ConfigurationError("keys", f"the ring '{ring}' has no key '{key_id}'", nearest(key_id, held.texts))
     return key_id
-
-
-def _document(rings: Mapping[str, Ring]) -> bytes:
-    return orjson.dumps(
-        {
-            name: {
-                "active": ring.active,
-                "keys": {key_id: base64.b64encode(key).decode() for key_id, key in ring.keys.items()},
-            }
-            for name, ring in rings.items()
-        },
-        option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
-    )
-
-
-def _read(path: Path) -> dict[str, Ring]:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            # SECURITY: whoever reads this file reads every secret; who may write it chooses the keys.
-            if status.st_mode & 0o077:
-                raise ConfigurationError("keys", f"{path} is open to other users", f"chmod 600 {path}")
-            if status.st_uid not in (os.geteuid(), 0):
-                raise ConfigurationError("keys", f"{path} belongs to another user", f"chown it to user {os.geteuid()}")
-            content = file.read(1 << 20)
-    except OSError as error:
-        raise ConfigurationError(
-            "keys", f"cannot read the key file {path}", error.strerror or "give its place by --keys"
-        ) from error
-    try:
-        document = orjson.loads(content)
-        rings = {name: _ring(name, value) for name, value in document.items()}
-        if not rings or not rings.keys() <= set(RINGS):
-            raise ValueError(f"the rings are {', '.join(RINGS)}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # WHY: the cause is not chained: a parser's message may quote what it stumbled over.
-        reason = str(error) if type(error) is ValueError else "not the JSON of a keyring"
-        raise ConfigurationError("keys", f"{path} is damaged ({reason})", "restore it from a backup") from None
-    return rings
-
-
-def _ring(name: str, value: Any) -> Ring:
-    if value.keys() != {"active", "keys"}:
-        raise ValueError(f"ring '{name}' has members other than active and keys")
-    keys = {}
-    for key_id, text in value["keys"].items():
-        if not _KEY_ID.fullmatch(key_id):
-            raise ValueError(f"ring '{name}' has a key id that is not lower-case letters and digits")
-        key = base64.b64decode(text, validate=True)
-        if len(key) != KEY_BYTES or base64.b64encode(key).decode() != text:
-            raise ValueError(f"key '{key_id}' of ring '{name}' is not {KEY_BYTES} bytes in base64")
-        keys[key_id] = key
-    if value["active"] not in keys:
-        raise ValueError(f"ring '{name}' does not have its active key")
-    return Ring(name, value["active"], keys)
-
-
-def _create(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = _write_beside(path, content)
-        try:
-            # WHY: a link appears whole or not at all and never replaces: the second creator finds the first one's keys.
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise ConfigurationError("keys", f"cannot create the key file {path}", error.strerror or "") from error
-
-
-def _write_beside(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return temporary
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from security.secrets import Keyring, SecretError
+from security.secrets import KeyMissing, Keyring, SecretError, identity_of, key_id_of
 from specs.problems import ConfigurationError
 
 RING = Keyring.generate().ring("edge")
@@ -81,7 +81,7 @@ def test_one_flipped_bit_anywhere_in_a_key_file_is_an_error_or_changes_nothing(t
     path = tmp_path / "keys.json"
     before = Keyring.open(path, create=True)
     content = path.read_bytes()
-    known = {name: before.ring(name).keys for name in ("edge", "connections")}
+    known = {name: (before.ring(name).keys, before.ring(name).encrypt("s", "p")) for name in ("edge", "connections")}
     refused = 0
     for position in range(len(content)):
         for bit in (position % 8, (position + 5) % 8):
@@ -94,8 +94,7 @@ def test_one_flipped_bit_anywhere_in_a_key_file_is_an_error_or_changes_nothing(t
                 refused += 1
                 continue
             # A flipped bit inside a key gives another key: its boxes do not open. Nothing else gets through.
-            for name, keys in known.items():
-                box = before.ring(name).encrypt("s", "p")
+            for name, (keys, box) in known.items():
                 if after.ring(name).keys != keys:
                     with pytest.raises(SecretError):
                         after.ring(name).decrypt(box, "p")
@@ -143,6 +142,77 @@ def test_keys_are_added_activated_and_retired(tmp_path):
     with pytest.raises(SecretError, match="no key"):
         Keyring.open(path).ring("edge").decrypt(box, "p")
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_opened_keyring_follows_its_file_and_keeps_what_it_knew(tmp_path):
+    here = Keyring.open(tmp_path / "keys.json", create=True)
+    ring = here.ring("edge")
+    old, box, digest = ring.active, ring.encrypt("s", "p"), ring.digest("s", "p")
+    there = Keyring.open(tmp_path / "keys.json")
+    new = there.add_key("edge")
+    there.activate("edge", new)
+    assert key_id_of(ring.encrypt("s", "p")) == new
+    assert key_id_of(ring.digest("s", "p")) == new
+    there.retire("edge", old)
+    assert ring.decrypt(ring.encrypt("s", "p"), "p") == "s"
+    assert (ring.decrypt(box, "p"), ring.matches("s", digest, "p")) == ("s", True)
+    with pytest.raises(KeyMissing, match=f"no key '{old}'"):
+        Keyring.open(tmp_path / "keys.json").ring("edge").decrypt(box, "p")
+
+
+def test_a_key_that_is_not_known_yet_is_looked_for_in_the_file(tmp_path):
+    here, there = (Keyring.open(tmp_path / "keys.json", create=True) for _ in range(2))
+    there.activate("edge", there.add_key("edge"))
+    box, digest = there.ring("edge").encrypt("s", "p"), there.ring("edge").digest("s", "p")
+    assert here.ring("edge").decrypt(box, "p") == "s"
+    there.activate("edge", there.add_key("edge"))
+    assert here.ring("edge").matches("s", there.ring("edge").digest("s", "p"), "p")
+    assert here.ring("edge").matches("s", digest, "p")
+
+
+def test_a_file_that_becomes_unusable_changes_nothing_for_who_has_read_it(tmp_path, caplog):
+    path = tmp_path / "keys.json"
+    keyring = Keyring.open(path, create=True)
+    content, active = path.read_bytes(), keyring.ring("edge").active
+    path.write_bytes(b"{")
+    assert key_id_of(keyring.ring("edge").encrypt("s", "p")) == active
+    assert key_id_of(keyring.ring("edge").encrypt("s", "p")) == active
+    assert caplog.text.count("cannot be used") == 1
+    path.unlink()
+    assert not keyring.follow()
+    path.touch(0o600)
+    path.write_bytes(content)
+    assert keyring.follow()
+
+
+def test_a_digest_is_carried_over_the_end_of_its_key():
+    keyring = Keyring.generate()
+    ring = keyring.ring("edge")
+    first, old = ring.digest("s3cret", "place"), ring.active
+    carried = first
+    for _ in range(3):
+        keyring.activate("edge", keyring.add_key("edge"))
+        carried = ring.carry(carried, "place")
+        assert ring.carry(carried, "place") == carried
+        assert key_id_of(carried) == ring.active
+        assert identity_of(carried) == first
+    for key_id in set(ring.keys) - {ring.active}:
+        keyring.retire("edge", key_id)
+    assert old not in ring.keys
+    assert ring.matches("s3cret", carried, "place")
+    assert not ring.matches("s3cres", carried, "place")
+    assert not ring.matches("s3cret", carried, "other")
+    assert not ring.matches("s3cret", first, "place")
+
+
+def test_a_key_that_was_retired_can_be_brought_back_by_who_retired_it(tmp_path):
+    keyring = Keyring.open(tmp_path / "keys.json", create=True)
+    ring = keyring.ring("edge")
+    box, old = ring.encrypt("s", "p"), ring.active
+    keyring.activate("edge", keyring.add_key("edge"))
+    back = keyring.retire("edge", old)
+    back()
+    assert Keyring.open(tmp_path / "keys.json").ring("edge").decrypt(box, "p") == "s"
 
 
 def _create(path, start, answers):
