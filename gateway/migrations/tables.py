@@ -15,6 +15,7 @@ MODULES = (
     "backends.background",
     "backends.jobs",
     "backends.versions",
+    "backends.examples",
     "gateway.administrators",
     "security.limits.sql",
     "sso.tables",
