@@ -255,12 +255,22 @@ class Stores:
             "storage": self._storage.partition(":")[0],
             "state": "lost" if lost else "counting",
             "on_store_failure": self._policy,
+            "losses": self.losses(),
+            "lost_seconds": round(self.lost_seconds(), 3),
             **({"reason": lost[0].reason} if lost else {}),
         }
 
     def lost(self) -> float:
         """How many stores are lost at the moment."""
         return float(sum(store.lost_since is not None for store in self._shared.values()))
+
+    def losses(self) -> int:
+        """How many times a store was lost."""
+        return sum(store.losses for store in self._shared.values())
+
+    def lost_seconds(self) -> float:
+        """How long stores were lost, all losses together."""
+        return sum(store.absent_s for store in self._shared.values())
 
     def failures(self) -> float:
         """How many calls of a store have failed."""
@@ -270,6 +280,8 @@ class Stores:
         """Have *metrics* tell all this."""
         metrics.gauge("limit_stores_lost", self.lost)
         metrics.counter("limit_store_failures", self.failures)
+        metrics.counter("limit_store_losses", self.losses)
+        metrics.counter("limit_store_lost_seconds", self.lost_seconds)
         metrics.counter("limits_decided_locally", lambda: self.decided_locally)
         metrics.counter("limits_uncounted", lambda: self.uncounted)
         metrics.table("limit_refusals", ("level", "policy", "verdict"), lambda: self.refused)

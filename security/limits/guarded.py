@@ -1,7 +1,10 @@
 """A store that may be lost, and found again without a stampede: `GuardedStore`, around a store that another process serves.
 
 The first failure marks the store as lost; from then on debits fail at once, without waiting for a timeout each. One caller at a
-time tries the store again, after ever longer pauses of random length, and its success ends the loss for all of the process.
+time tries the store again, after pauses of random length, and its success ends the loss for all of the process.
+
+**How far processes may disagree.** Each finds the loss, and the return, by itself. A store that answers again is found by every
+process that is asked something within `LONGEST_ABSENCE` seconds; until then some count in it and others their own shares.
 """
 
 from __future__ import annotations
@@ -14,18 +17,28 @@ from typing import TypeVar
 from security.limits import Charge, Decision, Store, StoreUnavailable
 
 T = TypeVar("T")
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: Seconds between two tries, at random from half to one and a half of this. WHY so short: while one process counts its share and
+#: another has found the store again, more is let in than either alone would; two tries a second and process are no stampede.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
+#: Seconds that a try may take: the patience of the store's client.
+PATIENCE = 1.0
+#: Seconds after which every process that is asked something has found a store that answers again.
+LONGEST_ABSENCE = 1.5 * LONGEST_PAUSE + PATIENCE
 
 
 class GuardedStore(Store):
-    """*store*, whose loss is noticed. *lost_since* is a moment of *clock*, None while it is there; *failures* are counted."""
+    """*store*, whose loss is noticed. *lost_since* is a moment of *clock*, None while it is there.
+
+    *failures* are calls that failed, *losses* the times that it was lost, *returns* the times that it was found again.
+    """
 
     def __init__(
         self, store: Store, *, clock: Callable[[], float] = time.monotonic, chance: Callable[[], float] = random.random
     ) -> None:
         self.lost_since: float | None = None
         self.reason = ""
-        self.failures = 0
+        self.failures = self.losses = self.returns = 0
+        self._absent = 0.0
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -37,10 +50,11 @@ class GuardedStore(Store):
         """As the store does. Raises StoreUnavailable, at once while the store is lost."""
         if self.lost_since is None:
             # PERF: nothing but this comparison and one call while all is well.
+            returns = self.returns
             try:
                 return self._store.debit(charges, now_ns)
             except StoreUnavailable as error:
-                self._lose(error)
+                self._lose(error, returns)
                 raise
         return self._call(lambda: self._store.debit(charges, now_ns))
 
@@ -60,6 +74,11 @@ class GuardedStore(Store):
         """Likewise."""
         self._call(lambda: self._store.reset(charges))
 
+    @property
+    def absent_s(self) -> float:
+        """Seconds that the store was lost for, all losses together."""
+        return self._absent + (0.0 if self.lost_since is None else self._clock() - self.lost_since)
+
     def close(self) -> None:
         """Close the store."""
         self._store.close()
@@ -69,23 +88,30 @@ class GuardedStore(Store):
             if self._trying or self._clock() < self._next:
                 raise StoreUnavailable(f"the store of limits is lost: {self.reason}")
             self._trying = True
+        returns = self.returns
         try:
             found = work()
         except StoreUnavailable as error:
-            self._lose(error)
+            self._lose(error, returns)
             raise
         finally:
             self._trying = False
-        self.lost_since = None
+        if self.lost_since is not None:
+            self._absent = self.absent_s
+            self.lost_since = None
+            self.returns += 1
         self._pause = FIRST_PAUSE
         return found
 
-    def _lose(self, error: StoreUnavailable) -> None:
+    def _lose(self, error: StoreUnavailable, returns: int) -> None:
         now = self._clock()
         self.failures += 1
         self.reason = str(error)
+        if returns != self.returns:
+            return  # it began before the store was found again: no sign of another loss
         if self.lost_since is None:
             self.lost_since = now
+            self.losses += 1
         elif now < self._next:
             return  # one of many that were on their way when the first one failed
         self._next = now + self._pause * (0.5 + self._chance())

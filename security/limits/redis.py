@@ -30,10 +30,9 @@ from security.limits import (
     Store,
     StoreUnavailable,
 )
+from security.limits.guarded import PATIENCE
 from specs.problems import ConfigurationError
 
-#: Seconds to wait for an answer. A server that hangs costs this once; after that the guard asks it one caller at a time.
-PATIENCE = 1.0
 #: Seconds to wait for one of our own connections: that all are in use is no sign of a lost server.
 QUEUE_PATIENCE = 5.0
 #: Connections of one process.

@@ -12,11 +12,12 @@ import socket
 import time
 from collections import Counter
 from contextlib import contextmanager
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
 import requests
-from running import gateway
+from running import eventually, gateway
 from servers import redis_server
 
 from security.limits.notation import parse_rate
@@ -67,13 +68,25 @@ class Caller:
         return int(head[9:12])
 
 
+class Hammered(NamedTuple):
+    """Counts of statuses, admissions as (asked, answered) moments in ns, requests that were lost, and seconds of silence.
+
+    Of each pause between answers what is longer than half a second is silence: on a busy machine nobody asks or answers then.
+    """
+
+    counts: Counter
+    admitted: list
+    lost: int
+    silence: float
+
+
 def hammer(url, seconds, connections=256, disturb=lambda elapsed: None):
-    """Ask for so long; the counts of statuses, the admissions as (asked, answered) moments, and the requests that were lost."""
+    """Ask for so long, with that many kept-alive connections at once."""
     address = (urlsplit(url).hostname, urlsplit(url).port)
     callers = [Caller(address, urlsplit(url).path) for _ in range(connections)]
     selector = selectors.DefaultSelector()
-    counts, admitted, lost = Counter(), [], 0
-    begun = time.monotonic()
+    counts, admitted, lost, silence = Counter(), [], 0, 0.0
+    begun = heard = time.monotonic()
     for caller in callers:
         selector.register(caller.socket, selectors.EVENT_READ, caller)
         caller.ask()
@@ -86,6 +99,8 @@ def hammer(url, seconds, connections=256, disturb=lambda elapsed: None):
                 if status is None:
                     continue
                 counts[status] += 1
+                now = time.monotonic()
+                silence, heard = silence + max(0.0, now - heard - 0.5), now
                 if status == 200:
                     admitted.append((caller.asked_at, time.monotonic_ns()))
                 caller.ask()
@@ -99,7 +114,7 @@ def hammer(url, seconds, connections=256, disturb=lambda elapsed: None):
     for caller in callers:
         caller.socket.close()
     selector.close()
-    return counts, admitted, lost
+    return Hammered(counts, admitted, lost, silence)
 
 
 def children_of(pid):
@@ -142,33 +157,40 @@ class RedisKiller:
         self.server = server
         self.up = True
         self.restarts = 0
+        self.down = 0.0
 
     def __call__(self, elapsed):
         should_be_up = elapsed % 3 < 2
         if self.up and not should_be_up:
             self.server.kill()
+            self.killed_at = time.monotonic()
         elif not self.up and should_be_up:
+            self.down += time.monotonic() - self.killed_at
             self.server.start()
             self.restarts += 1
         self.up = should_be_up
 
 
-def assert_within(admitted, rate, *, lost=0):
+def assert_within(found, rate, *, lost=0):
     """No window of a period admits more than the bound; over all, what the limit allows is used to 98 %.
 
     A debit lies between the moment of asking and that of the answer: a window holds those that lie in it wholly. What was
     admitted may have been lost on its way back, with its worker: *lost* requests are not known of.
     """
-    spans = sorted(admitted)
+    spans = sorted(found.admitted)
     total, span = len(spans), max(b for _, b in spans) - spans[0][0]
     assert total <= rate.most_in(span)
     for first in range(0, total, max(1, total // 200)):
         opened = spans[first][0]
         assert sum(1 for a, b in spans if a >= opened and b < opened + rate.period_ns) <= rate.most_in(rate.period_ns)
-    # The limiter was asked at least from the first answer to the last question.
-    asked = max(a for a, _ in spans) - min(b for _, b in spans)
-    allowed = rate.most_in(asked) if rate.algorithm == "gcra" else rate.count * (1 + asked // rate.period_ns)
-    assert total + lost >= 0.98 * allowed, f"{total} of {allowed}, {lost} lost"
+    allowed = least(found, rate)
+    assert total + lost >= 0.98 * allowed, f"{total} of {allowed}, {lost} lost, {found.silence:.1f} s of silence"
+
+
+def least(found, rate):
+    """What the limit allows in the time that it was surely asked in: from the first answer to the last question."""
+    asked = max(a for a, _ in found.admitted) - min(b for _, b in found.admitted) - int(found.silence * 10**9)
+    return rate.most_in(asked) if rate.algorithm == "gcra" else rate.count * (1 + asked // rate.period_ns)
 
 
 RATE = "100/second"
@@ -212,9 +234,9 @@ def on_redis(tmp_path_factory):
 
 @pytest.mark.parametrize("algorithm", PATHS)
 def test_four_workers_on_shared_memory(on_shared_memory, algorithm):
-    counts, admitted, lost = hammer(on_shared_memory.url + PATHS[algorithm], 2)
-    assert (set(counts), lost) == ({200, 429}, 0)
-    assert_within(admitted, parse_rate(RATE, algorithm=algorithm)[0])
+    found = hammer(on_shared_memory.url + PATHS[algorithm], 2)
+    assert (set(found.counts), found.lost) == ({200, 429}, 0)
+    assert_within(found, parse_rate(RATE, algorithm=algorithm)[0])
 
 
 def test_four_workers_on_shared_memory_while_one_is_killed_each_second(on_shared_memory):
@@ -223,13 +245,11 @@ def test_four_workers_on_shared_memory_while_one_is_killed_each_second(on_shared
 
 @pytest.mark.parametrize("algorithm", PATHS)
 def test_four_workers_on_redis(on_redis, algorithm):
-    counts, admitted, lost = hammer(on_redis.url + PATHS[algorithm], 2)
-    assert (set(counts), lost) == ({200, 429}, 0)
-    assert_within(admitted, parse_rate(RATE, algorithm=algorithm)[0])
+    found = hammer(on_redis.url + PATHS[algorithm], 2)
+    assert (set(found.counts), found.lost) == ({200, 429}, 0)
+    assert_within(found, parse_rate(RATE, algorithm=algorithm)[0])
 
 
-# WHY soak: seen once to let 816 in where the published bound was 799. Until that is understood it belongs with the long runs.
-@pytest.mark.soak
 def test_four_workers_while_redis_is_killed_and_started_again(on_redis):
     _while_redis_dies(on_redis, 5)
 
@@ -246,36 +266,60 @@ def test_minutes_of_killed_redis(on_redis):
 
 def _while_workers_die(running, seconds):
     killer = WorkerKiller(running)
-    counts, admitted, lost = hammer(running.url + "/killing", seconds, disturb=killer)
+    found = hammer(running.url + "/killing", seconds, disturb=killer)
     assert killer.killed >= seconds - 1
-    assert set(counts) == {200, 429}
-    assert_within(admitted, parse_rate(RATE)[0], lost=lost)
+    assert set(found.counts) == {200, 429}
+    assert_within(found, parse_rate(RATE)[0], lost=found.lost)
 
 
 def _while_redis_dies(running, seconds):
+    before = eventually(lambda: _losses(running), 30)
     killer = RedisKiller(running.redis)
-    counts, admitted, lost = hammer(running.url + "/killing", seconds, disturb=killer)
+    found = hammer(running.url + "/killing", seconds, disturb=killer)
     killer(0)  # up again
-    assert (set(counts), lost) == ({200, 429}, 0)
+    assert (set(found.counts), found.lost) == ({200, 429}, 0)
     assert killer.restarts >= seconds // 3
-    # Each loss forgets what Redis knew and begins four shares: one further burst for each way there and back.
-    rate = parse_rate(RATE)[0]
-    span = max(b for _, b in admitted) - min(a for a, _ in admitted)
-    asked = max(a for a, _ in admitted) - min(b for _, b in admitted)
-    assert 0.98 * rate.most_in(asked) - rate.burst <= len(admitted)
-    assert len(admitted) <= rate.most_in(span) + 2 * killer.restarts * rate.burst
-    # Found again by itself, and told of.
-    end = time.monotonic() + 10
-    while any(w["limits"]["state"] == "lost" for w in running.status()["workers"]) and time.monotonic() < end:
+
+    def found_again():
+        """Each worker has lost it and found it as often as it was gone: by itself, as soon as it is asked something."""
         for _ in range(8):
             requests.get(running.url + "/killing", timeout=10)
-        time.sleep(0.1)
-    states = {
-        (w["limits"]["storage"], w["limits"]["state"], w["limits"]["on_store_failure"])
-        for w in running.status()["workers"]
-    }
-    assert states == {("redis", "counting", "local")}
-    found = requests.get(running.admin_url + "/metrics", timeout=10).text
-    assert float(re.search(r"(?m)^gatewright_limits_decided_locally_total (\S+)", found)[1]) > 0
+        now = _losses(running)
+        often = [worker["losses"] - before[pid]["losses"] for pid, worker in now.items()]
+        return now and {one["state"] for one in now.values()} == {"counting"} and min(often) >= killer.restarts and now
+
+    after = eventually(found_again, 30)
+    assert after, _losses(running)
+    assert {(worker["storage"], worker["on_store_failure"]) for worker in after.values()} == {("redis", "local")}
+    rate, workers, total = parse_rate(RATE)[0], len(after), len(found.admitted)
+    span = max(b for _, b in found.admitted) - min(a for a, _ in found.admitted)
+    assert total >= 0.98 * least(found, rate) - rate.burst
+    # Each way there begins four shares, and each way back a Redis that knows nothing: one further burst for each. Until the last
+    # worker has found it again, shares are counted beside it. A worker that a busy machine kept from hearing Redis in time
+    # counts its share as well. How long and how often that was is measured, so that no load can break the promise.
+    losses = sum(worker["losses"] - before[pid]["losses"] for pid, worker in after.items())
+    apart = sum(worker["lost_seconds"] - before[pid]["lost_seconds"] for pid, worker in after.items())
+    beside = max(0.0, apart - workers * killer.down) + 0.01 * losses
+    share = rate.count / workers
+    allowed = rate.most_in(span) + 2 * killer.restarts * rate.burst
+    allowed += (losses - workers * killer.restarts) * share + beside * share * 10**9 / rate.period_ns
+    print(f"{total} admitted; {rate.most_in(span)} without losses, {allowed:.0f} with {losses}, {beside:.1f} s beside")
+    assert total <= allowed, (losses, apart, beside)
+
+    metrics = requests.get(running.admin_url + "/metrics", timeout=10).text
+    assert _metric(metrics, "limits_decided_locally") > 0
+    assert _metric(metrics, "limit_store_losses") >= workers * killer.restarts
     # Without a stampede: those on their way when it was lost, and then one try after the other.
-    assert 0 < float(re.search(r"(?m)^gatewright_limit_store_failures_total (\S+)", found)[1]) < 400 * killer.restarts
+    assert (
+        0 < _metric(metrics, "limit_store_failures") < 256 * sum(one["losses"] for one in after.values()) + 10 * apart
+    )
+
+
+def _losses(running):
+    """What each worker says of its store, as soon as all four do."""
+    workers = [worker for worker in running.status()["workers"] if "losses" in worker.get("limits", ())]
+    return {worker["pid"]: worker["limits"] for worker in workers} if len(workers) == 4 else {}
+
+
+def _metric(text, name):
+    return float(re.search(rf"(?m)^gatewright_{name}_total (\S+)", text)[1])
