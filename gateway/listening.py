@@ -131,11 +131,21 @@ def place_of(sock: socket.socket) -> Endpoint:
 class Acceptor:
     """Takes connections from one listening socket and serves each in a greenlet, until it is stopped.
 
-    While the wire is full nothing is accepted: callers wait in the kernel's queue, or go to another worker.
+    While the wire is full nothing is accepted: callers wait in the kernel's queue, or go to another worker. Where nothing has
+    changed after *patience* seconds, they are answered 503 instead of being left to wait.
     """
 
-    def __init__(self, listener: socket.socket, wire: Wire, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        wire: Wire,
+        certificates: Certificates | None = None,
+        *,
+        patience: float = 1.0,
+    ) -> None:
         self._family = listener.family
+        self._patience = patience
+        self._shedding: Any = None
         # WHY: a descriptor of its own: closing it leaves the socket to whoever handed it in.
         self._listener = Socket(fileno=os.dup(listener.fileno()))
         self._listener.setblocking(False)
@@ -178,12 +188,33 @@ class Acceptor:
             self._wire.make_room()
             self._paused = True
             self._watcher.stop()
+            if self._shedding is None:
+                self._shedding = gevent.spawn_later(self._patience, self._shed)
             return
         for _ in range(8):
             if not self._accept_one() or self._wire.full:
                 return
 
-    def _accept_one(self) -> bool:
+    def _shed(self) -> None:
+        """Turn away whoever waits, for as long as there is no room."""
+        try:
+            while self._paused and self._watcher is not None and self._wire.full:
+                for _ in range(32):
+                    if not self._accept_one(self._turn_away):
+                        break
+                gevent.sleep(0.05)
+        finally:
+            self._shedding = None
+
+    def _turn_away(self, sock: socket.socket, peer: str, context: ssl.SSLContext | None) -> None:
+        self._wire.turn_away(sock, peer, secure=context is not None)
+
+    def _begin(self, sock: socket.socket, peer: str, context: ssl.SSLContext | None) -> None:
+        self._wire.expected += 1
+        gevent.spawn(self._serve, sock, peer, context)
+
+    def _accept_one(self, take: Callable[[socket.socket, str, ssl.SSLContext | None], None] | None = None) -> bool:
+        """Accept a connection for *take*; whether there may be more."""
         try:
             descriptor, address = self._accept()
         except BlockingIOError:
@@ -201,8 +232,7 @@ class Acceptor:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = address[0]
         context = self._certificates.context() if self._certificates else None
-        self._wire.expected += 1
-        gevent.spawn(self._serve, sock, peer, context)
+        (take or self._begin)(sock, peer, context)
         return True
 
     def _serve(self, sock: socket.socket, peer: str, context: ssl.SSLContext | None) -> None:

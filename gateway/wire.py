@@ -153,6 +153,17 @@ class Wire:
         if idle:
             min(idle, key=lambda connection: connection.idle_since).transport.interrupt()
 
+    def turn_away(self, sock: socket.socket, peer: str, *, secure: bool) -> None:
+        """End *sock*, which is one too many, telling why where that can be told."""
+        transport = Transport(sock, self.sweeper)
+        try:
+            if not secure:
+                Connection(self, transport, peer).turn_away("there are too many connections")
+        except (Late, Gone):
+            pass
+        finally:
+            transport.close()
+
     def drain(self, patience: float = 0.3) -> None:
         """Answer what is under way, and end connections with nothing under way.
 
@@ -347,11 +358,14 @@ class Connection:
             body_pieces=body.pieces,
         )
 
-    def turn_away(self) -> None:
-        """Refuse a connection too many before anything of it is read. Under TLS that cannot be said, only done."""
+    def turn_away(self, why: str = "this address has too many connections") -> None:
+        """Refuse a connection too many before it is understood. Under TLS that cannot be said, only done."""
         if not self.transport.secure:
-            problem = Problem.of("overloaded", "this address has too many connections", headers=RETRY_SOON)
-            self.refuse(problem, time.monotonic_ns(), linger=False)
+            try:
+                self.transport.receive(-inf)  # what is unread at the close would reset the answer on its way
+            except Late:
+                pass
+            self.refuse(Problem.of("overloaded", why, headers=RETRY_SOON), time.monotonic_ns(), linger=False)
 
     def refuse(self, problem: Problem, started: int, *, linger: bool = True) -> None:
         """Answer a request that is none, as far as it can be told what it was."""

@@ -53,7 +53,8 @@ class Echo:
 class Served:
     """A wire that runs: its *address* and its *handler*."""
 
-    def __init__(self, handler, bounds, certificates):
+    def __init__(self, handler, bounds, certificates, proxy_protocol):
+        self._proxy_protocol = proxy_protocol
         self.handler = handler
         self.listener = bind(Endpoint("127.0.0.1", 0), "listen")
         self.address = self.listener.getsockname()
@@ -65,8 +66,8 @@ class Served:
         assert self._ready.wait(10)
 
     def _run(self):
-        self.wire = Wire(self.handler, self._bounds, sweeper=Sweeper(0.02))
-        self.acceptor = Acceptor(self.listener, self.wire, self._certificates)
+        self.wire = Wire(self.handler, self._bounds, sweeper=Sweeper(0.02), proxy_protocol=self._proxy_protocol)
+        self.acceptor = Acceptor(self.listener, self.wire, self._certificates, patience=0.1)
         self.acceptor.start()
         self._stopping = gevent.get_hub().loop.async_()
         stopped = gevent.event.Event()
@@ -173,8 +174,8 @@ def read_answer(sock, after=b"", method="GET"):
 
 
 @contextmanager
-def serving(handler=None, certificates=None, **bounds):
-    served = Served(handler or Echo(), replace(Bounds(linger=0.2), **bounds), certificates)
+def serving(handler=None, certificates=None, proxy_protocol=False, **bounds):
+    served = Served(handler or Echo(), replace(Bounds(linger=0.2), **bounds), certificates, proxy_protocol)
     try:
         yield served
     finally:

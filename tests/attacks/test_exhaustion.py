@@ -64,6 +64,7 @@ connections:
   endless: {{type: rest, url: "{upstream}", max_response: 1MiB}}
 channels:
   echo: {{type: rest, path: /echo, service: loose, methods: [GET, POST]}}
+  packed: {{type: rest, path: /packed, service: loose, methods: [POST], compress: 1KiB}}
   pattern: {{type: rest, path: /pattern, service: echo, methods: [POST]}}
   form: {{type: rest, path: /form, service: loose, format: [json, form], methods: [POST]}}
   big: {{type: rest, path: /big, service: big, methods: [GET]}}
@@ -225,6 +226,28 @@ def test_A45_nothing_is_packed_unless_a_channel_says_so_and_http_2_is_not_spoken
         b"\r\n\r\n", b"\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
     )
     assert ask(served, upgrade).status == 200
+
+
+def test_A45_what_a_browser_could_be_made_to_ask_for_is_not_packed(served):
+    def packed(more):
+        octets = json_post(b"/packed", {"text": "a" * 5000}).replace(
+            b"Host", b"Accept-Encoding: gzip\r\n" + more + b"Host", 1
+        )
+        answer = ask(served, octets)
+        assert (answer.status, "accept-encoding" in answer.headers["vary"].lower()) == (200, True)
+        return answer.headers.get("content-encoding") == "gzip"
+
+    assert packed(b"")
+    assert packed(b"Authorization: Bearer x\r\nSec-Fetch-Site: same-origin\r\n")
+    assert not packed(b"Cookie: session=secret\r\n")
+    for site in (b"cross-site", b"same-site"):
+        assert not packed(b"Sec-Fetch-Site: " + site + b"\r\n")
+
+
+def test_A45_pages_are_never_packed(served):
+    for path in ("/docs", "/docs/console", "/openapi.json"):
+        answer = served.get(path, headers={"Accept-Encoding": "gzip, deflate, br, zstd", "Cookie": "a=b"})
+        assert (answer.status_code, "Content-Encoding" in answer.headers) == (200, False)
 
 
 def test_overload_is_shed_at_once_and_passes(served):

@@ -84,6 +84,22 @@ def test_one_address_cannot_have_all_the_connections():
         assert eventually(lambda: not wire.wire.peers, pause=0.01)
 
 
+def test_callers_beyond_the_connections_are_told_to_come_again_where_nobody_makes_room():
+    with serving(Slow(), connections=2) as wire:
+        socks = busy(wire, 2)
+        for _ in range(3):
+            with wire.connect() as sock:
+                sock.sendall(GET)
+                refused = read_answer(sock)
+                assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+                assert (refused.headers["connection"], sock.recv(10)) == ("close", b"")
+        wire.handler.go_on = True
+        for sock in socks:
+            assert read_answer(sock).status == 200
+            sock.close()
+        assert eventually(lambda: wire.ask(GET).status == 200, pause=0.01)
+
+
 def test_a_trusted_proxy_has_as_many_connections_as_it_needs():
     with serving(connections_per_address=1, trusted=lambda peer: True) as wire:
         socks = [wire.connect() for _ in range(5)]

@@ -413,6 +413,31 @@ def test_tls_carries_the_same_and_takes_up_a_new_certificate(certificate):
         assert ask()[0] == second
 
 
+def test_the_proxy_protocol_comes_before_tls(certificate):
+    certificate("a.example")
+    certificates = Certificates(certificate.crt, certificate.key)
+    named = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
+    trusting = {"proxy_protocol": True, "trusted": lambda peer: peer == "127.0.0.9"}
+    with serving(certificates=certificates, handshake_seconds=1.0, **trusting) as wire:
+
+        def ask(header, source="127.0.0.9"):
+            plain = wire.connect(source=source)
+            plain.sendall(header)
+            with trusting_anybody().wrap_socket(plain, server_hostname="a") as sock:
+                sock.sendall(get())
+                return read_answer(sock).json()
+
+        answer = ask(named)
+        assert (answer["address"], answer["scheme"]) == ("192.0.2.7", "https")
+        assert ask(b"", "127.0.0.1")["address"] == "127.0.0.1"
+        for header, source in ((b"", "127.0.0.9"), (named, "127.0.0.1")):
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                ask(header, source)
+        with wire.connect(source="127.0.0.9") as plain:
+            plain.sendall(named + get())  # and then no TLS
+            assert not plain.recv(100).startswith(b"HTTP")
+
+
 def test_tls_ends_what_is_no_tls_too_old_or_too_slow(certificate):
     certificate("a.example")
     with serving(certificates=Certificates(certificate.crt, certificate.key), handshake_seconds=0.2) as wire:
