@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, func, select, update
+from sqlalchemy import Column, Connection, false, func, or_, select, update
 
 from security.database import upsert
 from security.passwords import PURPOSE as PASSWORD
@@ -24,7 +24,7 @@ from sso.storage import Storage
 
 PURPOSE = "sso key"
 #: Every column whose boxes are under the keyring itself, and their purpose.
-_BOXES: Final[tuple[tuple[Column[Any], str], ...]] = (
+BOXES: Final[tuple[tuple[Column[Any], str], ...]] = (
     (tables.keys.c.box, PURPOSE),
     (tables.users.c.key_box, PURPOSE),
     (tables.users.c.password, PASSWORD),
@@ -83,16 +83,7 @@ class Keys:
 
     def rewrap(self, connection: Connection, most: int = 500) -> int:
         """Bring up to *most* boxes under the keyring's active key; how many there were. 0 means that nothing is left."""
-        prefix = f"v1.{self.ring.active}."
-        done = 0
-        for column, purpose in _BOXES:
-            stale = select(column).where(column.is_not(None), ~column.startswith(prefix, autoescape=True))
-            for box in connection.execute(stale.limit(most - done)).scalars().all():
-                again = self.ring.encrypt(self.ring.decrypt(box, purpose), purpose)
-                # WHY: only what was read is replaced; a box that changed meanwhile is under the active key already.
-                connection.execute(update(column.table).where(column == box).values({column.name: again}))
-                done += 1
-        return done
+        return rewrap(connection, self.ring, BOXES, most)
 
     def under(self, connection: Connection, key_id: str) -> int:
         """How many boxes are under that key of the keyring, passwords included; it cannot be retired before there are none."""
@@ -101,7 +92,7 @@ class Keys:
             connection.execute(
                 select(func.count()).select_from(column.table).where(column.startswith(prefix, autoescape=True))
             ).scalar_one()
-            for column, _ in _BOXES
+            for column, _ in BOXES
         )
 
     def _mac(self, key: str, kind: str, value: str) -> str:
@@ -112,6 +103,27 @@ class Keys:
 
     def _unwrap(self, box: str) -> bytes:
         return base64.b64decode(self.ring.decrypt(box, PURPOSE))
+
+
+def rewrap(connection: Connection, ring: Ring, boxes: Iterable[tuple[Column[Any], str]], most: int) -> int:
+    """Bring up to *most* boxes of *ring* in these columns under its active key; how many there were.
+
+    What does not open is left as it is, so that the rest goes on; it is in the way of retiring its key.
+    """
+    done = 0
+    others = [f"v1.{key_id}." for key_id in ring.keys if key_id != ring.active]
+    for column, purpose in boxes:
+        key = list(column.table.primary_key)
+        stale = select(column, *key).where(or_(false(), *(column.startswith(one, autoescape=True) for one in others)))
+        for box, *own in connection.execute(stale.order_by(*key).limit(most - done)).all():
+            try:
+                again = ring.encrypt_again(box, purpose)
+            except SecretError:
+                continue
+            # WHY: only what was read is replaced; a box that changed meanwhile is under the active key already.
+            same = (column == box, *(part == value for part, value in zip(key, own, strict=True)))
+            done += connection.execute(update(column.table).where(*same).values({column.name: again})).rowcount
+    return done
 
 
 def _ring(key: bytes) -> Ring:

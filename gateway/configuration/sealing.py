@@ -24,8 +24,9 @@ from gateway.configuration.document import Warned
 from gateway.configuration.kinds import place
 from security.credentials import MAX_API_KEY
 from security.passwords import MAX_BYTES
+from security.passwords import PURPOSE as PASSWORD
 from security.references import References, is_reference
-from security.secrets import Keyring, Ring, SecretError
+from security.secrets import Keyring, Ring, SecretError, identity_of, key_id_of
 from specs.problems import ConfigurationError
 from specs.settings import Settings, map_leaves
 
@@ -189,6 +190,39 @@ class Sealer:
             return False
         return True
 
+    def renew(self, kind: str, name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A stored object with all that is under a key brought under the active one; equal where it is already.
+
+        Raises SecretError for what cannot be opened.
+        """
+        root = place(kind, name)
+        boxes, hashes = self._ring(kind), self._keyring.ring("edge")
+
+        def leaf(value: Mapping[str, Any], path: str) -> dict[str, Any]:
+            # WHY: the text of a hash is known to nobody, so a digest takes its own key along; boxes are made anew.
+            renewed = {**value, "$digest": boxes.carry(value["$digest"], f"{PURPOSE} {_where(path, root)}")}
+            if "$box" in value:
+                renewed["$box"] = boxes.encrypt_again(value["$box"], PURPOSE)
+            if "$hash" in value:
+                renewed["$hash"] = hashes.encrypt_again(value["$hash"], PASSWORD)
+            return renewed
+
+        def walk(value: Any, path: str) -> Any:
+            if isinstance(value, Mapping):
+                if "$digest" in value:
+                    return leaf(value, path)
+                return {key: walk(held, f"{path}.{key}") for key, held in value.items()}
+            if isinstance(value, list):
+                return [walk(held, f"{path}[{i}]") for i, held in enumerate(value)]
+            return value
+
+        renewed: dict[str, Any] = walk(stored, root)
+        return renewed
+
+    def carry_source(self, digest: str) -> str:
+        """The digest of a whole document, brought under the active key. Raises SecretError."""
+        return self._keyring.ring("edge").carry(digest, f"{PURPOSE} source")
+
     def digest(self, text: str) -> str:
         """A keyed digest of a whole document."""
         return self._keyring.ring("edge").digest(text, f"{PURPOSE} source")
@@ -258,7 +292,8 @@ def identifying(stored: Any) -> Any:
     """A stored object without what differs each time the same text is sealed."""
     if isinstance(stored, dict):
         if "$digest" in stored:
-            return [next(form for form in FORMS.values() if form in stored), stored["$ref"], stored["$digest"]]
+            form = next(form for form in FORMS.values() if form in stored)
+            return [form, stored["$ref"], identity_of(stored["$digest"])]
         return {key: identifying(held) for key, held in stored.items()}
     if isinstance(stored, list):
         return [identifying(held) for held in stored]
@@ -271,6 +306,19 @@ _PLAIN = References(None)
 def stored_keys(stored: Any) -> list[str]:
     """The digests that the API keys of a stored object are found by."""
     return [leaf["$key"] for _, leaf in _stored_leaves(stored, "") if "$key" in leaf]
+
+
+def keys_under(kind: str, stored: Any) -> set[tuple[str, str]]:
+    """The rings and ids of the keys that the texts of a stored object are under."""
+    boxes = "connections" if kind == "connections" else "edge"
+    found = set()
+    for _, leaf in _stored_leaves(stored, ""):
+        found.add((boxes, key_id_of(leaf["$digest"])))
+        if "$box" in leaf:
+            found.add((boxes, key_id_of(leaf["$box"])))
+        if "$hash" in leaf:
+            found.add(("edge", key_id_of(leaf["$hash"])))
+    return found
 
 
 def _stored_leaves(stored: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -307,4 +355,4 @@ def _where(path: str, root: str) -> str:
 
 
 def _mark(leaf: Mapping[str, Any]) -> str:
-    return str(leaf["$digest"]).rpartition(".")[2][:MARK_LENGTH]
+    return identity_of(leaf["$digest"]).rpartition(".")[2][:MARK_LENGTH]
