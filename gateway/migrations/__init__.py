@@ -26,7 +26,7 @@ from specs.problems import ConfigurationError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """The latest step. A constant, so that a start on an up-to-date database need not load Alembic (0.3 s)."""
 
 

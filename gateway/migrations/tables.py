@@ -17,6 +17,7 @@ MODULES = (
     "backends.versions",
     "backends.examples",
     "gateway.administrators",
+    "gateway.keyrings",
     "security.limits.sql",
     "sso.tables",
 )
