@@ -20,6 +20,7 @@ CODES: Final[dict[str, tuple[int, str, str]]] = {
     "session-invalid": (401, "No such session", "E007001"),
     "session-binding": (401, "The session belongs to somewhere else", "E006001"),
     "reauthentication-required": (403, "Log in again first", "E005001"),
+    "csrf-failed": (403, "This did not come from a page of ours", "E005001"),
     "super-user-required": (403, "Forbidden", "E005005"),
     "app-not-allowed": (403, "Application not allowed", "E004002"),
     "address-not-allowed": (403, "Address not allowed", "E006001"),

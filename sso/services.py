@@ -66,16 +66,7 @@ class SsoService(Service):
     def super_user(self) -> tuple[Session, Caller]:
         """As `session`, of a super-user with a second factor where one is required. Raises Problem 401 and 403 (S7)."""
         session, caller = self.session()
-        sso = self.rooms
-        if not session.is_super_user:
-            sso.database.write(
-                lambda connection: sso.audit.record(
-                    connection, f"refused {self.name}"[:64], caller, target=session.user_id, result="refused"
-                )
-            )
-            raise refusal("super-user-required", "only super-users may do this")
-        if session.level < 2 and sso.settings.second_factor.required != "off":
-            raise refusal("mfa-required", "log in with a second factor, or enrol one first")
+        self.rooms.require_super_user(session, caller, self.name)
         return session, caller
 
     def token(self) -> str:

@@ -23,15 +23,18 @@ from backends.clock import Clock, utc_now
 from security.database import Database
 from security.passwords import HashingPool, PasswordHasher
 from security.secrets import Ring
+from security.stamps import Stamps
 from sso.account import Accounts
 from sso.attributes import Attributes
 from sso.audit import SYSTEM, Audit, Caller
 from sso.letters import Outbox
 from sso.links import Links
 from sso.login import Credentials, Login
+from sso.memory import Watch
 from sso.passwords import Passwords
 from sso.privacy import Keys, Randomness
-from sso.sessions import Sessions
+from sso.problems import refusal
+from sso.sessions import Session, Sessions
 from sso.settings import Sso
 from sso.signup import SignUp
 from sso.storage import Storage
@@ -47,7 +50,8 @@ COMMAND = Caller(actor=SYSTEM)
 class SingleSignOn:
     """The rooms, ready: `users`, `signup`, `login`, `sessions`, `accounts`, `factors`, `attributes`, `links`, `audit`, `outbox`.
 
-    *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one. New settings are a new
+    *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one, *stamps* are
+    the machine's. New settings are a new
     object: all state is in the database. *rounds* is for tests alone; otherwise the settings say it.
     """
 
@@ -58,11 +62,12 @@ class SingleSignOn:
         settings: Sso,
         *,
         pool: HashingPool | None = None,
+        stamps: Stamps | None = None,
         clock: Clock = utc_now,
         randomness: Randomness = secrets.token_bytes,
         rounds: int | None = None,
     ) -> None:
-        database = Storage(engine)
+        database = Storage(engine, stamps)
         self.database = database
         self.settings = settings
         self.clock = clock
@@ -73,7 +78,8 @@ class SingleSignOn:
         self.throttle = throttle = Throttle(keys, clock)
         hasher = PasswordHasher(ring, rounds=rounds or settings.password.rounds)
         self.passwords = passwords = Passwords(settings.password, hasher, pool or HashingPool())
-        self.sessions = sessions = Sessions(database, settings.session, keys, audit, clock)
+        watch = Watch(database, database.stamps)
+        self.sessions = sessions = Sessions(database, settings.session, keys, audit, clock, watch)
         self.users = users = Users(database, settings, keys, passwords, sessions, tokens, self.outbox, audit, clock)
         self.factors = factors = SecondFactors(
             database, settings, keys, passwords, users, sessions, tokens, throttle, audit, clock, randomness
@@ -87,6 +93,18 @@ class SingleSignOn:
         self.signup = SignUp(database, settings, users, tokens, throttle, audit)
         self.attributes = Attributes(database, keys, users, audit, clock)
         self.links = Links(database, keys, users, factors, audit, clock)
+
+    def require_super_user(self, session: Session, caller: Caller, what: str) -> None:
+        """Raise Problem 403, audited, where *session* is no super-user's (S7); and where the second factor is missing."""
+        if not session.is_super_user:
+            self.database.write(
+                lambda connection: self.audit.record(
+                    connection, f"refused {what}"[:64], caller, target=session.user_id, result="refused"
+                )
+            )
+            raise refusal("super-user-required", "only super-users may do this")
+        if session.level < 2 and self.settings.second_factor.required != "off":
+            raise refusal("mfa-required", "log in with a second factor, or enrol one first")
 
     def sweep(self) -> int:
         """Forget what is over: sessions, counters, attributes, tokens. How many rows there were."""

@@ -103,7 +103,7 @@ class SecondFactors:
         """Begin: a secret, which is nothing yet before `confirm` (S33). An older second factor holds until then."""
         self.sessions.require_recent(session)
         secret = base64.b32encode(self.randomness(SECRET_BYTES)).decode()
-        uri = pyotp.TOTP(secret).provisioning_uri(name=session.username, issuer_name=self.settings.site_name)
+        uri = self.uri_of(session, secret)
 
         def work(connection: Connection) -> None:
             row = self.users.row(connection, session.user_id)
@@ -113,6 +113,10 @@ class SecondFactors:
 
         self.database.write(work)
         return Enrolment(secret, uri, picture(uri))
+
+    def uri_of(self, session: Session, secret: str) -> str:
+        """What the picture of *secret* says to the application that shows codes."""
+        return pyotp.TOTP(secret).provisioning_uri(name=session.username, issuer_name=self.settings.site_name)
 
     def confirm(self, session: Session, code: str, caller: Caller) -> list[str]:
         """Finish with a code of the new secret, which is used up by it; the recovery codes, to be shown once.
