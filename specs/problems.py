@@ -41,6 +41,7 @@ CODES: dict[str, tuple[int, str]] = {
     "address-not-allowed": (403, "Address not allowed"),
     # identify, authorise
     "unauthenticated": (401, "Authentication required"),
+    "proxy-not-trusted": (403, "Not a proxy of this gateway"),
     "forbidden": (403, "Forbidden"),
     # limit
     "quota-exceeded": (429, "Quota exceeded"),
