@@ -29,6 +29,7 @@ from backends.scheduler import Scheduler
 from gateway.bounds import Bounds
 from gateway.commands import key_file
 from gateway.journal import Journal
+from gateway.keyrings import KeyUse, sweep_key_users
 from gateway.limit_stores import Stores, durable_store, open_store
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
@@ -134,6 +135,7 @@ class Gateway:
         chores: list[Callable[[], object]] = [
             lambda: sweep_cache(runtime.database, utc_now()),
             lambda: sweep_leases(runtime.database, utc_now()),
+            lambda: sweep_key_users(runtime.database, utc_now()),
             lambda: queue.sweep(utc_now()),
             lambda: self._stores.sweep(),
             self._synchronise,
@@ -142,6 +144,7 @@ class Gateway:
         return [
             gevent.spawn(self._consumer.run, self._stopping),
             gevent.spawn(self._scheduler.run, self._stopping),
+            gevent.spawn(KeyUse(runtime.database, runtime.keyring).run, self._stopping),
         ]
 
     def _took_up(self, snapshot: Snapshot, configuration: Configuration) -> None:
