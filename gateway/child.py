@@ -1,4 +1,4 @@
-"""Processes beside the workers: a piece of work in a process of its own (`run_apart`), and the steward (`StewardProcess`).
+"""Processes beside the workers: a piece of work in a process of its own (`Apart`), and the steward (`StewardProcess`).
 
 Nothing here needs an event loop: the master calls it.
 """
@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gateway.options import Options
 from specs.problems import ConfigurationError
@@ -28,17 +28,54 @@ HANDED = "GATEWRIGHT_HANDED"
 _ROOT = str(Path(__file__).parent.parent)
 
 
-def run_apart(work: Callable[[Options], Any], options: Options, forked: Callable[[], None]) -> int:
-    """Call *work* in a forked process and wait for it; its exit code. A refusal is one line on standard error.
+class Apart:
+    """*work* in a forked process, where a refusal is one line on standard error. *forked* is called there first.
 
-    *forked* is called first in the new process.
+    Its code comes through a pipe: whoever reaps all children of the master may have heard of its end before.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child:
-        _, status = os.waitpid(child, 0)
-        return os.waitstatus_to_exitcode(status)
+
+    def __init__(self, work: Callable[[Options], Any], options: Options, forked: Callable[[], None]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.began = time.monotonic()
+        self._reading, writing = os.pipe()
+        self._child = os.fork()
+        if not self._child:
+            os.close(self._reading)
+            _work(work, options, forked, writing)
+        os.close(writing)
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        code = os.read(self._reading, 1)
+        self._end()
+        return code[0] if code else 1
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it has not ended."""
+        os.set_blocking(self._reading, False)
+        try:
+            return self.wait()
+        except BlockingIOError:
+            return None
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+        try:
+            os.kill(self._child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._end()
+
+    def _end(self) -> None:
+        os.close(self._reading)
+        try:
+            os.waitpid(self._child, 0)
+        except ChildProcessError:
+            pass
+
+
+def _work(work: Callable[[Options], Any], options: Options, forked: Callable[[], None], writing: int) -> NoReturn:
     code = 1
     try:
         forked()
@@ -53,6 +90,7 @@ def run_apart(work: Callable[[Options], Any], options: Options, forked: Callable
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        os.write(writing, bytes([code & 255]))
         os._exit(code)
 
 
@@ -61,6 +99,7 @@ class StewardProcess:
 
     The sockets stay open in the master, so callers of a steward that is being replaced wait instead of being refused. It can
     be started ahead of the options, which it reads from its standard input: they tell it that the installation is prepared.
+    One that has given no sign of life for ``options.timeout`` seconds (`sign_of_life`) is killed, and so replaced.
     """
 
     def __init__(self, options: Options, listeners: Mapping[str, socket.socket], news: int) -> None:
@@ -71,6 +110,7 @@ class StewardProcess:
         self._failures = 0
         self._not_before = 0.0
         self._started = 0.0
+        self._working_since = 0.0
         self._input = -1  #: of a steward that waits for its options
 
     def start(self) -> None:
@@ -83,6 +123,7 @@ class StewardProcess:
             pass  # it has ended already: `keep` finds that
         os.close(self._input)
         self._input = -1
+        self._working_since = time.monotonic()
 
     def start_ahead(self) -> None:
         """Start a process that waits for its options.
@@ -116,6 +157,10 @@ class StewardProcess:
     def keep(self) -> bool:
         """Start it again if it has ended, not more often than it can start; whether it was found alive."""
         now = time.monotonic()
+        if self._alive() and self._hangs(now):
+            log.error("the steward has given no sign of life for %s s and is ended", self._options.timeout)
+            self.signal(signal.SIGKILL)
+            return True  # its end is found the next time
         if self._alive():
             if self._failures and now - self._started > 60:
                 self._failures = 0
@@ -128,6 +173,15 @@ class StewardProcess:
         if now >= self._not_before:
             self.start()
         return False
+
+    def _hangs(self, now: float) -> bool:
+        if self._input >= 0:
+            return False  # it waits for its options
+        try:
+            seen = life_file(self._options).stat().st_mtime
+        except OSError:
+            seen = 0.0
+        return now - max(seen, self._working_since) > self._options.timeout
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -156,6 +210,22 @@ class StewardProcess:
             return os.waitpid(self._child, os.WNOHANG)[0] == 0
         except ChildProcessError:
             return False
+
+
+def life_file(options: Options) -> Path:
+    """The file whose time of change is when the steward was last well, on `time.monotonic`'s clock."""
+    return options.run_folder / "steward"
+
+
+def sign_of_life(options: Options) -> None:
+    """Tell the master that the steward is well."""
+    now = time.monotonic()
+    try:
+        place = life_file(options)
+        place.touch(mode=0o600)
+        os.utime(place, (now, now))
+    except OSError as error:
+        log.error("the steward cannot say that it is well: %s", error.strerror)
 
 
 def _warning_options() -> list[str]:

@@ -56,9 +56,10 @@ class Options:
     """What one gateway was started with. Paths are as given; times are in seconds.
 
     *workers* of 0 means one for each core. *access_log* is a file, ``-`` for standard error or empty for none; *log_format*
-    is ``json`` or ``text``. *timeout* is how long a worker may be deaf before it is killed; *graceful_timeout* how long
-    running requests may take to end when a worker stops. With *proxy_protocol* trusted proxies say by the PROXY protocol for whom
-    they connect; with *reuse_port* each worker listens on a socket of its own, and the kernel deals connections out.
+    is ``json`` or ``text``. *timeout* is how long a worker or the steward may be deaf before it is killed; *graceful_timeout*
+    how long running requests may take to end when a worker stops; *reload_timeout* how long a reload may take to prepare. With
+    *proxy_protocol* trusted proxies say by the PROXY protocol for whom they connect; with *reuse_port* each worker listens on a
+    socket of its own, and the kernel deals connections out.
     """
 
     data: Path = Path("var")
@@ -81,6 +82,7 @@ class Options:
     log_level: str = "info"
     timeout: int = 30
     graceful_timeout: int = 30
+    reload_timeout: int = 120
     max_requests: int = 0
     proxy_protocol: bool = False
     reuse_port: bool = False

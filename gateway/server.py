@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -30,7 +31,7 @@ from gunicorn.arbiter import Arbiter as BaseArbiter
 from gunicorn.errors import HaltServer
 
 from gateway.certificates import Certificates
-from gateway.child import StewardProcess, run_apart
+from gateway.child import Apart, StewardProcess
 from gateway.listening import bind, place_of
 from gateway.options import Endpoint, Options
 from gateway.worker import Worker
@@ -99,13 +100,15 @@ class Application(BaseApplication):  # type: ignore[misc]
         self._factory = factory
         self.native = native
         self.served = False
+        #: How many starts of workers have failed since one last served.
+        self.failed_starts = 0
         self.news, self._news_in = os.pipe()
         os.set_blocking(self.news, False)
         super().__init__()
 
     @property
     def news_in(self) -> int:
-        """Where processes say that they serve: ``w`` for a worker, ``s`` for the steward."""
+        """Where processes say that they serve: ``w`` for a worker, ``s`` for the steward, ``f`` for a worker that cannot."""
         return self._news_in
 
     def load_config(self) -> None:
@@ -152,6 +155,11 @@ class Application(BaseApplication):  # type: ignore[misc]
         """A worker accepts connections, in its own process."""
         tell(self._news_in, b"w", worker.ppid)
 
+    def failed(self, worker: Worker) -> float:
+        """A worker could not start, in its own process; how many seconds there should be before the next one tries."""
+        tell(self._news_in, b"f", worker.ppid)
+        return float(min(30, 2 ** min(5, self.failed_starts // self.options.worker_count)))
+
 
 def tell(news: int, word: bytes, master: int) -> None:
     """Send *word* to the master and wake it."""
@@ -175,6 +183,8 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
         self.LISTENERS = listeners
         self._steward = steward
         self._prepare = prepare
+        self._preparing: Apart | None = None
+        self._reload_again = False
         self._heard: set[int] = set()
 
     def start(self) -> None:
@@ -188,12 +198,19 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
         if not self._steward.keep() and not self.app.served:
             raise HaltServer("the steward could not start", 1)
         self._listen_to_news()
+        self._follow_preparation()
 
     def _listen_to_news(self) -> None:
         try:
-            self._heard.update(os.read(self.app.news, 4096))
+            words = os.read(self.app.news, 4096)
         except BlockingIOError:
             return
+        self._heard.update(words)
+        for word in words:
+            if word == ord("w"):
+                self.app.failed_starts = 0
+            elif word == ord("f"):
+                self.app.failed_starts += 1
         if not self.app.served and self._heard >= set(b"ws"):
             self.app.served = True
             print(f"ready {self.LISTENERS[0]}", flush=True)
@@ -201,15 +218,46 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
                 self._announce(str(self.LISTENERS[0]))
 
     def handle_hup(self) -> None:
-        """Prepare again, then replace the workers one generation by the next. What cannot be prepared changes nothing."""
-        if self._prepare is not None and run_apart(self._prepare, self.app.options, self.app.native.give_back):
-            self.log.error("the reload is refused; everything goes on as before")
+        """Prepare again, then replace the workers one generation by the next. What cannot be prepared changes nothing.
+
+        Meanwhile the master looks after its children as ever; asked once more, it prepares once more after that.
+        """
+        if self._prepare is None:
+            self._reload()
+        elif self._preparing is not None:
+            self._reload_again = True
+        else:
+            self._preparing = Apart(self._prepare, self.app.options, self.app.native.give_back)
+
+    def _follow_preparation(self) -> None:
+        preparing = self._preparing
+        if preparing is None:
             return
+        code = preparing.poll()
+        patience = self.app.options.reload_timeout
+        if code is None:
+            if time.monotonic() - preparing.began < patience:
+                return
+            preparing.stop()
+            self.log.error("what a reload prepares was not ready after %s s", patience)
+        self._preparing = None
+        if code == 0:
+            self._reload()
+        else:
+            self.log.error("the reload is refused; everything goes on as before")
+        if self._reload_again:
+            self._reload_again = False
+            self.handle_hup()
+
+    def _reload(self) -> None:
         self._steward.signal(signal.SIGHUP)
         super().handle_hup()
 
     def stop(self, graceful: bool = True) -> None:
         """Stop the workers, then the steward."""
+        if self._preparing is not None:
+            self._preparing.stop()
+            self._preparing = None
         super().stop(graceful)
         self._steward.stop()
 
@@ -279,7 +327,7 @@ def _serve(
     try:
         steward.start_ahead()
         app.import_gateway()
-        if prepare is not None and run_apart(prepare, options, native.give_back):
+        if prepare is not None and Apart(prepare, options, native.give_back).wait():
             return 1
         print(f"admin http://{place_of(stewards['admin'])}", file=sys.stderr, flush=True)
         Arbiter(app, listeners, steward, prepare, announce).run()

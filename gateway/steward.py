@@ -35,7 +35,7 @@ from gateway.admin.health import ready, status
 from gateway.admin.installation import Installation
 from gateway.administrators import Administrators
 from gateway.bounds import Bounds
-from gateway.child import HANDED
+from gateway.child import HANDED, sign_of_life
 from gateway.listening import Acceptor, place_of
 from gateway.metrics import Collected
 from gateway.options import Options
@@ -44,7 +44,7 @@ from gateway.watching import watch_services
 from gateway.wire import Wire
 from gateway.wsgi import call
 from specs.exchange import Exchange
-from specs.problems import InternalError, Problem
+from specs.problems import BackendError, ConfigurationError, InternalError, Problem
 
 log = logging.getLogger("gatewright.steward")
 
@@ -207,7 +207,12 @@ def main(tasks: tuple[Task, ...] = (), open_it: Callable[[Options], Installation
     listeners = {name: Socket(fileno=descriptor) for name, descriptor in handed.items()}
     for descriptor in (news, *handed.values()):
         os.set_inheritable(descriptor, False)
-    installation = open_it(options)
+    sign_of_life(options)
+    try:
+        installation = open_it(options)
+    except (ConfigurationError, BackendError) as error:
+        print(f"gatewright: the steward could not start: {error}", file=sys.stderr, flush=True)
+        return 1
     first = installation.administrators.ensure_first(options.data)
     if first is not None:
         print(f"the administrator's name and password are in {first}", file=sys.stderr, flush=True)
@@ -220,6 +225,7 @@ def main(tasks: tuple[Task, ...] = (), open_it: Callable[[Options], Installation
     os.write(news, b"s")
     os.kill(master, signal.SIGCHLD)
     while not stop.wait(1.0):
+        sign_of_life(options)
         if os.getppid() != master:
             log.warning("the master is gone: the steward ends")
             break

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from math import inf
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from gevent.event import Event
@@ -25,6 +25,7 @@ from gateway.bounds import Bounds
 from gateway.certificates import Certificates
 from gateway.listening import Acceptor, own_listener
 from gateway.wire import Wire
+from specs.problems import BackendError, ConfigurationError
 
 log = logging.getLogger("gatewright.worker")
 
@@ -85,13 +86,11 @@ class Worker(BaseWorker):  # type: ignore[misc]
                 Certificates(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
             )
             gateway.start()
+        except (ConfigurationError, BackendError) as error:
+            self._give_up(heart, f"gatewright: a worker could not start: {error}")
         except Exception:
             log.exception("the worker could not start")
-            # An installation that has never served is told at once; later, a worker is tried again until it works.
-            if not self.app.served:
-                sys.exit(3)
-            gevent.sleep(1.0)
-            sys.exit(1)
+            self._give_up(heart, "")
         bounds = getattr(gateway, "bounds", None) or Bounds(connections=options.connections)
         wire = Wire(gateway, bounds, proxy_protocol=options.proxy_protocol)
         follow_bounds = getattr(gateway, "follow_bounds", None)
@@ -108,6 +107,18 @@ class Worker(BaseWorker):  # type: ignore[misc]
                 break
         self._finish(gateway, wire, acceptors)
         heart.kill()
+
+    def _give_up(self, heart: Any, line: str) -> NoReturn:
+        """End, because the gateway could not be started. An installation that has never served is told at once.
+
+        Later a worker is tried again until it works, ever more slowly.
+        """
+        if line:
+            print(line, file=sys.stderr, flush=True)
+        if self.app.served:
+            self.finishing.wait(self.app.failed(self))
+        heart.kill()
+        sys.exit(1 if self.app.served else 3)
 
     def _acceptors(self, wire: Wire, certificates: Certificates | None) -> list[Acceptor]:
         acceptors = []

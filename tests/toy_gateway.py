@@ -15,6 +15,7 @@ from gateway.journal import Journal  # noqa: E402
 from gateway.metrics import Metrics  # noqa: E402
 from gateway.options import Options  # noqa: E402
 from gateway.server import serve  # noqa: E402
+from specs.problems import ConfigurationError  # noqa: E402
 
 
 class Gateway:
@@ -26,6 +27,8 @@ class Gateway:
     def start(self):
         if os.environ.get("TOY_FAILS"):
             raise RuntimeError("the toy is broken")
+        if (self.options.data / "refuse").exists():
+            raise ConfigurationError("toy", "this cannot be", "do without")
         self.journal.start()
         self.metrics.facts.update(serving=True, revision=7)
         self.metrics.write()
@@ -63,6 +66,8 @@ def prepare(options):
     if options.config and "bad" in options.config.read_text():
         print("gatewright: the document is bad", file=sys.stderr)
         return 1
+    if options.config and "endless" in options.config.read_text():
+        monkey.get_original("time", "sleep")(600)
     if not os.environ.get("TOY_STEWARD"):
         import gateway.configuration.store  # noqa: F401 - imports croniter, which starts a process: not in the writer's thread
         from gateway.migrations import migrate

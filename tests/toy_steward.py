@@ -6,12 +6,14 @@ import signal
 import sys
 import time
 
-from gateway.child import HANDED
+from gateway.child import HANDED, sign_of_life
+from gateway.options import Options
 
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
-sys.stdin.buffer.read()
+options = Options.from_json(sys.stdin.buffer.read())
 os.write(json.loads(os.environ[HANDED])["news"], b"s")
 master = os.getppid()
 os.kill(master, signal.SIGCHLD)
 while os.getppid() == master:
     time.sleep(0.2)
+    sign_of_life(options)

@@ -79,6 +79,10 @@ def run(
     graceful_timeout: Annotated[
         int, typer.Option(envvar="GATEWRIGHT_GRACEFUL_TIMEOUT", min=1, help="Seconds for running requests at the end.")
     ] = 30,
+    reload_timeout: Annotated[
+        int,
+        typer.Option(envvar="GATEWRIGHT_RELOAD_TIMEOUT", min=1, help="Seconds that SIGHUP may take to prepare."),
+    ] = 120,
 ) -> None:
     """Serve. Prints `ready http://HOST:PORT` when it does; SIGTERM drains, SIGHUP reads the document again."""
     if role != "all":
@@ -107,6 +111,7 @@ def run(
             proxy_protocol=proxy_protocol,
             reuse_port=reuse_port,
             graceful_timeout=graceful_timeout,
+            reload_timeout=reload_timeout,
         )
     )
 

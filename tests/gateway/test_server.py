@@ -249,6 +249,64 @@ def test_what_cannot_be_prepared_refuses_the_start_and_a_reload_changes_nothing(
         assert toy.pids() == before
 
 
+def test_a_reload_that_never_gets_ready_is_given_up_and_nobody_waits_for_it(tmp_path):
+    document = tmp_path / "gateway.yaml"
+    document.write_text("good")
+    with started(tmp_path / "var", config=document, reload_timeout=3, workers=2) as toy:
+        toy.ready()
+        assert eventually(lambda: len(toy.pids()) == 2)
+        before = toy.pids()
+        document.write_text("endless")
+        toy.process.send_signal(signal.SIGHUP)
+        # The master goes on looking after its children meanwhile.
+        assert eventually(lambda: len(toy.children()) == 4)
+        os.kill(min(before), signal.SIGKILL)
+        assert eventually(lambda: any("was not ready after 3 s" in line for line in toy.errors))
+        assert eventually(lambda: len(toy.pids()) == 2 and len(toy.children()) == 3)
+        assert max(before) in toy.pids()
+        document.write_text("good")
+        now = toy.pids()
+        toy.process.send_signal(signal.SIGHUP)
+        assert eventually(lambda: not toy.pids() & now)
+
+
+def test_a_steward_that_hangs_is_replaced(tmp_path):
+    with started(tmp_path / "var", steward="", timeout=2) as toy:
+        toy.ready()
+        steward = toy.steward()
+        os.kill(steward, signal.SIGSTOP)
+        assert eventually(lambda: toy.steward() not in (None, steward))
+        assert any("no sign of life" in line for line in toy.errors)
+        assert toy.get().status_code == 200
+
+
+def test_a_worker_that_cannot_start_says_why_in_one_line_and_is_tried_ever_more_slowly(tmp_path):
+    (tmp_path / "var").mkdir()
+    refusal = tmp_path / "var" / "refuse"
+    refusal.touch()
+    line = "gatewright: a worker could not start: toy: this cannot be: do without\n"
+
+    def told(toy):
+        return toy.errors.count(line)
+
+    with started(tmp_path / "var") as toy:
+        assert toy.end() == 1
+        assert told(toy) == 1
+        assert not any("Traceback" in line for line in toy.errors), "".join(toy.errors)
+    refusal.unlink()
+    with started(tmp_path / "var") as toy:
+        victim = int(toy.ready().get().text.split()[0])
+        refusal.touch()
+        os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: told(toy) == 2)
+        began = time.monotonic()
+        assert eventually(lambda: told(toy) == 3)
+        assert time.monotonic() - began > 1.5
+        refusal.unlink()
+        assert eventually(lambda: toy.get().status_code == 200, seconds=30)
+        assert not any("Traceback" in line for line in toy.errors)
+
+
 def test_a_port_that_is_taken_and_a_second_gateway_are_refused_in_one_line(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
