@@ -26,6 +26,12 @@ class App(Settings):
     signup: bool = setting("whether people may sign up through it", default=False)
     login: bool = setting("whether people may log in through it", default=False)
     allow: list[str] = setting("networks from which people may log in through it; empty means any", default=[])
+    credential: bool = setting(
+        "whether it has to prove itself by a credential of its own; its name alone is a claim", default=False
+    )
+    introspect: Literal["own", "any"] = setting(
+        "whose tokens it may ask about, with a credential: those of its own sessions, or any", default="own"
+    )
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
@@ -174,7 +180,7 @@ class Sso(Settings):
         if not name:
             name = self.default_app or (next(iter(self.apps)) if len(self.apps) == 1 else "")
         found = self.apps.get(name)
-        return None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow))
+        return None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow), found.credential)
 
 
 class AppRules(NamedTuple):
@@ -184,6 +190,7 @@ class AppRules(NamedTuple):
     signup: bool
     login: bool
     allow: tuple[str, ...]
+    credential: bool = False
 
 
 def check_networks(networks: list[str], path: str) -> None:
