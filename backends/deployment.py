@@ -8,14 +8,14 @@ one goes on. Workers watch `head` and `load` what it leads to.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Row, delete, func, insert, select
 
-from backends.breakage import breakage
 from backends.catalogue import Catalogue, Deployed, deploy
 from backends.clock import Clock, utc_now
+from backends.gate import BreakingChange, Policies, Policy, judge, told
 from backends.loading import DeploymentError, DeploymentErrors, Loaded, contracts_of, load
 from backends.versions import (
     DEPLOYMENT_SIGNED,
@@ -56,27 +56,35 @@ class Ring(Protocol):
         """Whether *digest* was made from *text*."""
 
 
-class BreakingChange(ConfigurationError):
-    """A version that was refused because it breaks callers of the one that serves; *changes* say how."""
-
-    def __init__(self, changes: Sequence[str]) -> None:
-        super().__init__("", "; ".join(changes), "deploy it under another name, or without refusing breaking changes")
-        self.changes = tuple(changes)
+def unrehearsed(files: Mapping[str, bytes], contracts: Sequence[Contract]) -> Sequence[str]:
+    """No rehearsal: nothing is told of any version."""
+    return ()
 
 
 class Deployments:
     """Versions of services in the database. *ring* signs them (the ``edge`` ring); *builtin* services are always there.
 
-    `failures` holds what `load` could not take up, by set, for the status.
+    *policies* say what becomes of changes that break callers; without them they are said. *rehearse* is asked of each version
+    before it serves: what it answers is told, and it may refuse. `failures` holds what `load` could
+    not take up, by set, for the status.
     """
 
     def __init__(
-        self, database: Database, ring: Ring, *, builtin: Iterable[Deployed] = (), clock: Clock = utc_now
+        self,
+        database: Database,
+        ring: Ring,
+        *,
+        builtin: Iterable[Deployed] = (),
+        clock: Clock = utc_now,
+        policies: Policies = told,
+        rehearse: Callable[[Mapping[str, bytes], Sequence[Contract]], Sequence[str]] = unrehearsed,
     ) -> None:
         self._database = database
         self._ring = ring
         self._builtin = tuple(builtin)
         self._clock = clock
+        self._policies = policies
+        self._rehearse = rehearse
         self.failures: dict[str, str] = {}
 
     # Changing
@@ -88,12 +96,13 @@ class Deployments:
         source: str = "",
         author: str = "",
         set_name: str = SET,
-        refuse_breaking: bool = False,
+        contract_changes: Policy | None = None,
     ) -> Version:
         """A new version of the set, with these files added or replaced (None takes one away); it serves from now on.
 
-        A pin ends. Where nothing differs from what serves, that version is given back. Raises DeploymentErrors, with file,
-        line and reason, and BreakingChange; the old version goes on serving then.
+        A pin ends. Where nothing differs from what serves, that version is given back. *contract_changes* is for this time
+        what becomes of changes that break callers. Raises DeploymentErrors, with file, line and reason, and BreakingChange;
+        the old version goes on serving then.
         """
         checked(files)
         while True:
@@ -107,13 +116,12 @@ class Deployments:
                 return self.active(set_name) or base
             contracts = contracts_of(merged, set_name)
             self._refuse_duplicates(contracts, merged, set_name)
-            changes = breakage(content.contracts, contracts)
-            if changes and refuse_breaking:
-                raise BreakingChange(changes)
-            made = self._store(set_name, merged, contracts, changes, source, author, base)
+            policies = (lambda found: [contract_changes] * len(found)) if contract_changes else self._policies
+            sentences = [*judge(content.contracts, contracts, policies), *self._rehearse(merged, contracts)]
+            made = self._store(set_name, merged, contracts, sentences, source, author, base)
             if made is not None:
-                for change in changes:
-                    log.warning("version %d of '%s' breaks callers: %s", made.id, set_name, change)
+                for sentence in sentences:
+                    log.warning("version %d of '%s': %s", made.id, set_name, sentence)
                 return made
 
     def rollback(self, version: int, *, author: str = "") -> Version:

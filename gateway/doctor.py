@@ -42,6 +42,7 @@ from security.database import FILE_NAME, Database, open_database
 from security.limits.shm import DEFAULT_SLOTS, HEADER_BYTES, SLOT_BYTES
 from security.references import References
 from security.secrets import Keyring
+from specs.contract import Contract
 from specs.problems import BackendError, ConfigurationError, ConfigurationErrors
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Patient:
     #: Found by some checks, for those after them.
     database: Database | None = None
     keyring: Keyring | None = None
-    services: set[str] = field(default_factory=set)
+    services: dict[str, Contract] = field(default_factory=dict)
     connections: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -300,9 +301,9 @@ def services(patient: Patient) -> Found:
         return Deployments(database, keyring.ring("edge"), builtin=deployed_from(builtins))
 
     folder = patient.options.services
-    patient.services |= {one.contract.service for one in deployed_from(builtins)}
+    patient.services |= {one.contract.service: one.contract for one in deployed_from(builtins)}
     if patient.database is not None and patient.keyring is not None and schema_version(patient.database) == HEAD:
-        patient.services |= set(names(patient.database, patient.keyring).contracts())
+        patient.services |= names(patient.database, patient.keyring).contracts()
     if folder is not None:
         # What the folder would lead to is tried on an installation that is thrown away.
         with TemporaryDirectory(prefix="gatewright-doctor-") as temporary:
@@ -311,7 +312,7 @@ def services(patient: Patient) -> Found:
                 migrate(trial)
                 deployments = names(trial, ring)
                 scan = Folder(folder, trial, deployments).scan()
-                found = set(deployments.contracts())
+                found = deployments.contracts()
         patient.services |= found
         for error in scan.errors:
             yield WRONG, f"{folder}: {error}", "what was deployed before it goes on"

@@ -20,6 +20,7 @@ from gateway.administrators import Administrators
 from gateway.commands import open_installation
 from gateway.configuration.document import Document
 from gateway.configuration.store import Store
+from gateway.contract_changes import policies_of
 from gateway.limit_stores import open_store
 from gateway.options import Options
 from security.database import Database
@@ -67,7 +68,8 @@ def read_document(options: Options) -> Document:
 
 def deployments_of(database: Database, keyring: Keyring) -> Deployments:
     """The deployments of an installation, as every process has them."""
-    return Deployments(database, keyring.ring("edge"), builtin=deployed_from(builtins))
+    policies = policies_of(Store(database, keyring))
+    return Deployments(database, keyring.ring("edge"), builtin=deployed_from(builtins), policies=policies)
 
 
 def deploy_folder(options: Options, database: Database, deployments: Deployments) -> None:
@@ -87,7 +89,7 @@ def apply(document: Document, options: Options, store: Store, deployments: Deplo
     assert options.config is not None
     path = options.config.resolve()
     references = References(path.parent)
-    applied = store.apply_once(document, str(path), references=references, services=set(deployments.contracts()))
+    applied = store.apply_once(document, str(path), references=references, services=deployments.contracts())
     for warning in applied.warnings if applied is not None else ():
         say(f"warning: {warning}")
 

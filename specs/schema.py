@@ -117,15 +117,31 @@ def _shape(field: Field, direction: Direction) -> dict[str, Any]:
 
 
 class Schema:
-    """A compiled JSON Schema. *document* is whole: what it refers to is in it."""
+    """A compiled JSON Schema. *document* is whole: what it refers to is in it, or by its URI in *resources*.
 
-    def __init__(self, document: Mapping[str, Any] | bool, path: str = "schema") -> None:
+    A ``format`` is asserted, unless *asserts_formats* is false: then it is only a note, as 2020-12 has it without its vocabulary.
+    """
+
+    def __init__(
+        self,
+        document: Mapping[str, Any] | bool,
+        path: str = "schema",
+        *,
+        resources: Mapping[str, Any] | None = None,
+        asserts_formats: bool = True,
+    ) -> None:
         try:
             # The dialect that the file names; 2020-12 where it names none.
             whole = document if isinstance(document, bool) else dict(document)
             dialect = jsonschema_rs.validator_cls_for(whole)
             # SECURITY: messages go to the caller: the mask keeps the values that were sent out of them.
-            self._validator = dialect(whole, validate_formats=True, offline=True, mask="this value")
+            self._validator = dialect(
+                whole,
+                validate_formats=asserts_formats,
+                offline=True,
+                mask="this value",
+                registry=jsonschema_rs.Registry(list(resources.items())) if resources else None,
+            )
         except ValueError as error:
             raise _bad_schema(path, error) from None
         self._is_valid = self._validator.is_valid

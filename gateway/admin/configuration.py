@@ -11,6 +11,7 @@ from gateway.admin.guard import administrator
 from gateway.admin.installation import Installation
 from gateway.configuration.document import Document
 from gateway.configuration.store import Applied
+from gateway.contract_changes import policy_from
 from specs.problems import Problem
 
 YAML = "application/yaml"
@@ -55,8 +56,9 @@ class ConfigurationResource:
             author=administrator(request),
             comment=request.get_param("comment") or "",
             expected=_expected(request),
-            services=installation.service_names(),
+            services=installation.services(),
             merge=merge,
+            contract_changes=policy_from(request.get_param("contract_changes") or ""),
             dry_run=request.get_param_as_bool("dry_run") or False,
         )
         _tell(response, applied)
@@ -92,7 +94,7 @@ class RollbackResource:
             asked["revision"],
             author=administrator(request),
             comment=asked.get("comment", ""),
-            services=self._installation.service_names(),
+            services=self._installation.services(),
         )
         _tell(response, applied)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from backends.gate import Policy
 from gateway.options import Options
 from specs.problems import ConfigurationError, ConfigurationErrors
 
@@ -29,19 +30,20 @@ def deploy(
     *,
     author: str,
     set_name: str,
-    refuse_breaking: bool = False,
+    contract_changes: Policy | None = None,
     patience: float = PATIENCE,
 ) -> dict[str, Any]:
     """Deploy *files* (None takes one away); the new version as JSON values.
 
-    Raises ConfigurationErrors with file, line and reason; the old version goes on serving then.
+    *contract_changes* stands for what the configuration says of changes that break callers. Raises ConfigurationErrors with
+    file, line and reason; the old version goes on serving then.
     """
     asked = {"options": orjson.Fragment(options.as_json()), "files": files, "author": author, "set_name": set_name}
     try:
         # WHY -P: a module in the folder that the gateway was started from must not shadow one of ours.
         done = subprocess.run(
             [sys.executable, "-P", "-m", "gateway.admin.deploying"],
-            input=orjson.dumps({**asked, "refuse_breaking": refuse_breaking}),
+            input=orjson.dumps({**asked, "contract_changes": contract_changes}),
             capture_output=True,
             timeout=patience,
             check=False,
@@ -61,20 +63,20 @@ def deploy(
 
 def main() -> int:
     """Do what standard input asks for; the outcome is the last line of standard output."""
-    from backends.deployment import Deployments
     from gateway.commands import open_installation
+    from gateway.preparation import deployments_of
 
     asked = orjson.loads(sys.stdin.buffer.read())
     options = Options.from_json(orjson.dumps(asked["options"]))
     files = {name: None if text is None else text.encode() for name, text in asked["files"].items()}
     try:
         with open_installation(options.data, options.database, options.keys) as installation:
-            made = Deployments(installation.database, installation.keyring.ring("edge")).deploy(
+            made = deployments_of(installation.database, installation.keyring).deploy(
                 files,
                 source="admin API",
                 author=asked["author"],
                 set_name=asked["set_name"],
-                refuse_breaking=asked["refuse_breaking"],
+                contract_changes=asked["contract_changes"],
             )
         told: dict[str, Any] = asdict(made)
     except ConfigurationError as error:

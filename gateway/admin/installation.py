@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from backends.deployment import Deployments
@@ -11,6 +11,7 @@ from gateway.configuration.store import Store
 from gateway.metrics import Collected
 from gateway.options import Options
 from security.references import References
+from specs.contract import Contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,6 @@ class Installation:
         """What a document from the admin API may refer to."""
         return References.from_api(self.options.secrets_dir)
 
-    def service_names(self) -> Collection[str]:
-        """The names of the deployed services."""
+    def services(self) -> Mapping[str, Contract]:
+        """The contracts of the deployed services, by name."""
         return self.deployments.contracts()

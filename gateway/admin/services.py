@@ -12,6 +12,7 @@ from gateway.admin.configuration import body_of
 from gateway.admin.deploying import deploy
 from gateway.admin.guard import administrator
 from gateway.admin.installation import Installation
+from gateway.contract_changes import policy_from
 from specs.problems import Problem
 
 
@@ -45,9 +46,13 @@ class SetResource(_Resource):
     """One set of services."""
 
     def on_post(self, request: falcon.Request, response: falcon.Response, set_name: str) -> None:
-        """Deploy: ``{"files": {"customers.py": "..."}}``; null takes a file away. What cannot be deployed changes nothing."""
+        """Deploy: ``{"files": {"customers.py": "..."}}``; null takes a file away. What cannot be deployed changes nothing.
+
+        ``"contract_changes": "refuse"`` (``warn``, ``allow``) stands for what the configuration says of breaking changes.
+        """
         self._check_allowed()
-        asked = body_of(request, {"files": dict, "refuse_breaking": bool}, required=("files",))
+        asked = body_of(request, {"files": dict, "refuse_breaking": bool, "contract_changes": str}, required=("files",))
+        policy = policy_from("refuse" if asked.get("refuse_breaking") else asked.get("contract_changes", ""))
         files = asked["files"]
         if not files or not all(source is None or isinstance(source, str) for source in files.values()):
             raise Problem.of("invalid-input", "files are texts by their names, one at least")
@@ -56,7 +61,7 @@ class SetResource(_Resource):
             files,
             author=administrator(request),
             set_name=set_name,
-            refuse_breaking=asked.get("refuse_breaking", False),
+            contract_changes=policy,
         )
         response.status = 201
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.configuration.store import Store
     from security.database import Database
     from security.secrets import Keyring
+    from specs.contract import Contract
 
 KEYS_FILE = "keys.json"
 
@@ -48,11 +49,11 @@ class Installation:
 
         return Store(self.database, self.keyring)
 
-    def services(self) -> frozenset[str]:
-        """The names of the services that are deployed in it, ours included."""
+    def services(self) -> dict[str, Contract]:
+        """The contracts of the services that are deployed in it, ours included, by name."""
         from gateway.preparation import deployments_of
 
-        return frozenset(deployments_of(self.database, self.keyring).contracts())
+        return deployments_of(self.database, self.keyring).contracts()
 
 
 def key_file(data: Path, keys: Path | None) -> Path:

@@ -14,6 +14,7 @@ from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_install
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from backends.gate import Policy
     from gateway.commands import Installation
     from gateway.configuration.document import Document, Warned
     from gateway.configuration.store import Applied
@@ -27,6 +28,14 @@ app = typer.Typer(help="Check, compare, apply and write out the configuration.",
 File = Annotated[str, typer.Argument(metavar="FILE", help="The document, YAML or JSON; - for standard input.")]
 Merge = Annotated[bool, typer.Option("--merge", help="Keep objects that the document does not name.")]
 Comment = Annotated[str, typer.Option("--comment", help="Kept with the revision.")]
+Changes = Annotated[
+    str,
+    typer.Option(
+        "--contract-changes",
+        metavar="refuse|warn|allow",
+        help="What becomes of changes that break callers, whatever the document says.",
+    ),
+]
 Author = Annotated[str, typer.Option("--author", envvar="GATEWRIGHT_AUTHOR", help="Kept with the revision.")]
 At = Annotated[int | None, typer.Option("--revision", help="An earlier revision instead of the latest.")]
 
@@ -60,7 +69,8 @@ def diff(
     """Show what applying a document would change. Exit code 3 where there is something."""
     document, references = _read(file)
     with refusing(document), open_installation(data, database, keys) as installation:
-        found = _check(installation, document, references, merge)
+        # What would be refused is shown as well: nothing is applied here.
+        found = _check(installation, document, references, merge, "warn")
     _warn(found.warnings)
     for change in found.changes:
         print(change)
@@ -79,10 +89,13 @@ def apply(
     expected: Annotated[
         int | None, typer.Option("--expect", help="Refuse if the configuration is not at this revision.")
     ] = None,
+    contract_changes: Changes = "",
     comment: Comment = "",
     author: Author = "",
 ) -> None:
     """Make a document the configuration: all of it in one step, or nothing. A running gateway follows within a second."""
+    from gateway.contract_changes import policy_from
+
     document, references = _read(file)
     with refusing(document), open_installation(data, database, keys) as installation:
         applied = installation.store().apply(
@@ -94,6 +107,7 @@ def apply(
             services=installation.services(),
             merge=merge,
             dry_run=dry_run,
+            contract_changes=policy_from(contract_changes),
         )
     _warn(applied.warnings)
     for change in applied.changes:
@@ -159,9 +173,11 @@ def schema() -> None:
     sys.stdout.write(orjson.dumps(whole(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
-def _check(installation: Installation, document: Document, references: References, merge: bool) -> Applied:
+def _check(
+    installation: Installation, document: Document, references: References, merge: bool, policy: Policy | None = None
+) -> Applied:
     store, services = installation.store(), installation.services()
-    return store.check(document, references=references, services=services, merge=merge)
+    return store.check(document, references=references, services=services, merge=merge, contract_changes=policy)
 
 
 def _read(file: str) -> tuple[Document, References]:

@@ -12,8 +12,10 @@ from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_install
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from backends.changelog import Change
     from specs.contract import Contract, Field
+
+#: The exit code of `docs diff` where callers break, as that of `config diff` where something drifts.
+BREAKS = 3
 
 app = typer.Typer(help="Documents made from declarations.", no_args_is_help=True)
 
@@ -53,20 +55,29 @@ def diff(
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = "",
     keys: Keys = None,
+    clients: Annotated[
+        str, typer.Option("--clients", metavar="json|wsdl", help="Whose breakage the exit code tells; both if left out.")
+    ] = "",
     refuse_breaking: Annotated[
-        bool, typer.Option("--refuse-breaking", help="End with exit code 1 where callers would find something broken.")
+        bool, typer.Option("--refuse-breaking", help=f"End with exit code 1 where {BREAKS} would be.")
     ] = False,
 ) -> None:
-    """Say what changed between two versions of the services, and whom that breaks: callers by JSON, clients by WSDL."""
-    from backends.changelog import changes
+    """Say what changed between two versions of the services, and whom that breaks: callers by JSON, clients by WSDL.
+
+    Exit code 0 where nothing breaks them, 3 where something does.
+    """
+    from backends.breakage import changes
+    from specs.problems import ConfigurationError
 
     with refusing():
+        if clients not in ("", "json", "wsdl"):
+            raise ConfigurationError("--clients", f"no clients called '{clients}'", "write json or wsdl")
         before, after = (_contracts(one, data, database, keys) for one in (old, new))
         found = list(changes(before, after))
         for change in found:
-            print(f"{_verdict(change):26} {change.service}: {change.sentence}")
-        if refuse_breaking and any(change.breaks for change in found):
-            raise typer.Exit(1)
+            print(f"{change.effect:28} {change.service}: {change.sentence}")
+        if any("breaks" in (getattr(change, one) for one in ([clients] if clients else ["json", "wsdl"])) for change in found):
+            raise typer.Exit(1 if refuse_breaking else BREAKS)
 
 
 @app.command()
@@ -113,12 +124,6 @@ def _contracts(source: str, data: Path, database: str, keys: Path | None) -> Ite
     with open_installation(data, database, keys) as installation:
         deployments = deployments_of(installation.database, installation.keyring)
         return list(deployments.contracts_of(int(source)) if source else deployments.contracts().values())
-
-
-def _verdict(change: Change) -> str:
-    if change.breaks:
-        return "breaks JSON and WSDL"
-    return "breaks strict WSDL clients" if change.soap else "safe"
 
 
 def _rows(contract: Contract) -> Iterator[tuple[str, str, str]]:

@@ -17,9 +17,10 @@ from specs.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The objects of an acceptable document, and what is doubtful about it."""
+    """The objects of an acceptable document, with the *settings* of all that will be there, and what is doubtful about it."""
 
     bound: Mapping[Key, Bound]
+    settings: Mapping[Key, Settings]
     warnings: tuple[Warned, ...]
 
 
@@ -60,7 +61,7 @@ def prepare(
         raise ConfigurationErrors(errors)
     warnings += check(settings, services)
     _refuse_shared_keys(sealer, bound, kept)
-    return Prepared(bound, tuple(warnings))
+    return Prepared(bound, settings, tuple(warnings))
 
 
 def _refuse_shared_keys(sealer: Sealer, bound: Mapping[Key, Bound], kept: Mapping[Key, Any]) -> None:

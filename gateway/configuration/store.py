@@ -6,7 +6,7 @@ of revision N are, by kind and name, the latest rows up to N; a row without a bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import Column, Connection, ForeignKey, Integer, Table, Text, and_, func, select
 from sqlalchemy.exc import IntegrityError
 
+from backends.gate import Policy
 from gateway.configuration.changes import Change, compare
 from gateway.configuration.document import FORMAT, Document, Key, Warned, check
 from gateway.configuration.kinds import KINDS, place, read_object
@@ -23,11 +24,13 @@ from gateway.configuration.objects import Configuration, Definition
 from gateway.configuration.preparation import prepare
 from gateway.configuration.sealing import Bound, Sealer, identifying, shown
 from gateway.configuration.writer import write
+from gateway.contract_changes import Way, judge
 from security.credentials import ApiKeys
 from security.database import Database, Json, UtcDateTime, metadata, upsert
 from security.passwords import PasswordHasher
 from security.references import References
-from security.secrets import Keyring, SecretError
+from security.secrets import Keyring
+from specs.contract import Contract
 from specs.problems import ConfigurationError, ConfigurationErrors
 
 REVISIONS = Table(
@@ -153,11 +156,19 @@ class Store:
         document: Document,
         *,
         references: References,
-        services: Collection[str] | None = None,
+        services: Mapping[str, Contract] | None = None,
         merge: bool = False,
+        contract_changes: Policy | None = None,
     ) -> Applied:
         """What `apply` would do, without doing it. Raises ConfigurationErrors."""
-        return self.apply(document, references=references, services=services, merge=merge, dry_run=True)
+        return self.apply(
+            document,
+            references=references,
+            services=services,
+            merge=merge,
+            dry_run=True,
+            contract_changes=contract_changes,
+        )
 
     def apply(
         self,
@@ -167,15 +178,17 @@ class Store:
         author: str = "",
         comment: str = "",
         expected: int | None = None,
-        services: Collection[str] | None = None,
+        services: Mapping[str, Contract] | None = None,
         merge: bool = False,
         dry_run: bool = False,
         source: tuple[str, str] | None = None,
+        contract_changes: Policy | None = None,
     ) -> Applied:
         """Make *document* the configuration: what it does not name is removed, or kept with *merge*.
 
-        *expected* is the revision that the author saw. *services* are the names of deployed services. *source* is noted with
-        the revision (`apply_once`). Raises ConfigurationErrors for the document, StaleRevision where somebody was quicker.
+        *expected* is the revision that the author saw. *services* are the contracts of deployed services, by name. *source* is
+        noted with the revision (`apply_once`). *contract_changes* is for this time what becomes of changes that break callers.
+        Raises ConfigurationErrors for the document, StaleRevision where somebody was quicker.
         """
         base, rows = self._rows(None)
         if expected is not None and expected != base:
@@ -183,9 +196,13 @@ class Store:
         before = {row.key: row.body for row in rows if row.body is not None}
         digests = {row.key: row.digest for row in rows}
         prepared = prepare(document, self._sealer, references, stored=before, merge=merge, services=services)
-        bound, warnings = prepared.bound, prepared.warnings
+        bound = prepared.bound
         changed = [key for key, held in bound.items() if self._digest(key, held) != digests.get(key)]
         removed = [] if merge else [key for key in before if key not in bound]
+        was = self._ways({key: before[key] for key in changed + removed if key in before})
+        ways = {k[1]: Way(bound[k].values["type"], prepared.settings[k]) for k in changed if k[0] == "channels"}
+        told = judge(was, ways, prepared.settings, services or {}, contract_changes)
+        warnings = (*prepared.warnings, *told)
         if dry_run:
             after = {key: self._preview(key, bound[key]) for key in changed}
             return Applied(base, compare(before, after, changed + removed), warnings)
@@ -197,7 +214,7 @@ class Store:
         return Applied(new, changes, warnings)
 
     def apply_once(
-        self, document: Document, path: str, *, references: References, services: Collection[str] | None = None
+        self, document: Document, path: str, *, references: References, services: Mapping[str, Contract] | None = None
     ) -> Applied | None:
         """Apply the document of the file *path*, unless it is what was last applied from that file.
 
@@ -218,19 +235,25 @@ class Store:
         )
 
     def rollback(
-        self, revision: int, *, author: str = "", comment: str = "", services: Collection[str] | None = None
+        self, revision: int, *, author: str = "", comment: str = "", services: Mapping[str, Contract] | None = None
     ) -> Applied:
-        """Make a new revision that equals *revision*. Raises ConfigurationErrors where that can no longer be read."""
+        """Make a new revision that equals *revision*. Raises ConfigurationErrors where that can no longer be read.
+
+        Whatever it breaks for callers is told and not refused: this is the way out.
+        """
         base, rows = self._rows(None)
         before = {row.key: row for row in rows if row.body is not None}
         after = {row.key: row for row in self._rows(revision)[1] if row.body is not None}
         wanted = self._read(Configuration(), revision, list(after.values()))
         if wanted.faults:
             raise ConfigurationErrors(wanted.faults.values())
-        warnings = tuple(check(wanted.settings(), services))
         keys = [
             k for k in {**before, **after} if k not in before or k not in after or before[k].digest != after[k].digest
         ]
+        was = self._ways({key: before[key].body or {} for key in keys if key in before})
+        ways = {name: Way(definition.type, definition.settings) for name, definition in wanted.of("channels").items()}
+        settings = wanted.settings()
+        warnings = (*check(settings, services), *judge(was, ways, settings, services or {}, "warn"))
         bodies = {key: row.body for key, row in after.items()}
         changes = compare({key: row.body for key, row in before.items()}, bodies, keys)
         if not changes:
@@ -262,6 +285,17 @@ class Store:
         """Accepted changes, the latest first."""
         statement = select(REVISIONS).order_by(REVISIONS.c.revision.desc()).limit(most)
         return self._database.read(lambda connection: [Revision(*row) for row in connection.execute(statement)])
+
+    def _ways(self, bodies: Mapping[Key, dict[str, Any]]) -> dict[str, Way]:
+        """The channels among stored objects; one that cannot be read here could not be called either."""
+        found = {}
+        for (kind, name), body in bodies.items():
+            if kind == "channels":
+                try:
+                    found[name] = Way(body["type"], read_object(kind, self._sealer.open(kind, name, body), place(kind, name)))
+                except ConfigurationError:
+                    continue
+        return found
 
     def _preview(self, key: Key, bound: Bound) -> dict[str, Any]:
         return self._sealer.seal(key[0], bound, place(*key), preview=True)
@@ -326,10 +360,8 @@ class Store:
             if current != base:
                 raise StaleRevision(base, current)
             if rows:
-                # WHY: what was read before and is kept may be under a key that was put aside meanwhile.
-                fresh = [{**row, "body": row["body"] and self._renewed(row)} for row in rows]
                 connection.execute(REVISIONS.insert(), made)
-                connection.execute(OBJECTS.insert(), fresh)
+                connection.execute(OBJECTS.insert(), rows)
             if source is not None:
                 upsert(connection, SOURCES, {"path": source[0]}, {"digest": source[1], "revision": new})
 
@@ -338,13 +370,6 @@ class Store:
         except IntegrityError:
             raise StaleRevision(base, self.head()) from None
         return new
-
-    def _renewed(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return self._sealer.renew(row["kind"], row["name"], row["body"])
-        except (SecretError, ConfigurationError):
-            # Who may not read it (an edge), or cannot any more, hands it on as it is.
-            return dict(row["body"])
 
 
 def _head(connection: Connection) -> int:

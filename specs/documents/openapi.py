@@ -95,7 +95,8 @@ class _Document:
     def build(self) -> dict[str, Any]:
         interface = self._interface
         contact = {"email" if "@" in interface.contact else "url": interface.contact} if interface.contact else {}
-        about: dict[str, Any] = {"description": interface.description} if interface.description else {}
+        told = interface.description or f"What can be called at {interface.url or 'this address'}."
+        about: dict[str, Any] = {"description": told}
         if contact:
             about["contact"] = {"name": interface.title, **contact}
         if interface.license:

@@ -219,9 +219,31 @@ def test_breaking_changes_are_warnings_and_can_be_refused(deployments):
     deployments.deploy(answer("one"))
     changed = answer("two", **{'output = "text"': 'input = "id"; output = "text", "-more"'})
     with pytest.raises(BreakingChange, match="input id is required now"):
-        deployments.deploy(changed, refuse_breaking=True)
-    assert deployments.deploy(changed).warnings == ("answer: input id is required now",)
-    assert deployments.deploy({"answer.py": None}).warnings == ("answer: the service is gone",)
+        deployments.deploy(changed, contract_changes="refuse")
+    broken = ("answer: input id is required now (breaks JSON and WSDL clients)",)
+    assert deployments.deploy(changed).warnings == broken
+    gone = ("answer: the service is gone (breaks JSON and WSDL clients)",)
+    assert deployments.deploy({"answer.py": None}).warnings == gone
+
+
+def test_a_policy_decides_of_each_change_and_who_deploys_may_say_otherwise(database, ring):
+    asked = []
+
+    def policies(found):
+        asked.append([(change.service, change.sentence) for change in found])
+        return ["refuse" if change.service == "answer" else "allow" for change in found]
+
+    deployments = Deployments(database, ring, policies=policies)
+    other = {"other.py": answer("x")["answer.py"].replace(b"answer", b"other")}
+    deployments.deploy({**answer("one"), **other})
+    assert asked == []
+    with pytest.raises(BreakingChange) as caught:
+        deployments.deploy({"answer.py": None, "other.py": None})
+    assert [change.service for change in caught.value.changes] == ["answer"]
+    assert [error.file for error in caught.value.errors] == ["answer.py"]
+    assert asked == [[("answer", "the service is gone"), ("other", "the service is gone")]]
+    assert deployments.deploy({"other.py": None}).warnings == ()
+    assert deployments.deploy({"answer.py": None}, contract_changes="allow").warnings == ()
 
 
 def test_a_built_in_service_cannot_be_replaced(database, ring):

@@ -61,7 +61,8 @@ def test_apply_diff_dump_history_rollback(run, tmp_path):
     assert stat.S_IMODE((tmp_path / "var" / "keys.json").stat().st_mode) == 0o600
     assert run("diff", "etc/gw.yaml") == (0, "", "")
     (tmp_path / "etc" / "gw.yaml").write_text(DOCUMENT.replace("/a", "/b"))
-    assert run("diff", "etc/gw.yaml") == (3, "~ channels.a: path: /a -> /b\n", "")
+    moved = "gatewright: warning: channels.a: the path was /a and is /b (breaks JSON clients)\n"
+    assert run("diff", "etc/gw.yaml") == (3, "~ channels.a: path: /a -> /b\n", moved)
     assert run("apply", "etc/gw.yaml", "--dry-run")[1].splitlines()[-1] == "revision 1 stays: nothing was applied"
     assert run("apply", "etc/gw.yaml", "--expect", "1")[1] == "~ channels.a: path: /a -> /b\nrevision 2: 1 changes\n"
     code, out, err = run("apply", "etc/gw.yaml", "--expect", "1")

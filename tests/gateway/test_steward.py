@@ -47,7 +47,7 @@ def test_an_installation_has_all_its_parts(installation):
     assert isinstance(installation.administrators, Administrators)
     assert isinstance(installation.collected, Collected)
     assert installation.store.head() == 0
-    assert "anything" not in installation.service_names()
+    assert "anything" not in installation.services()
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,8 @@ def test_what_is_configured_comes_before_what_is_built_in(tmp_path):
                 target = link.partition("#")[0].partition("?")[0]
                 if target and not target.startswith("http"):
                     assert (path.parent / requests.utils.unquote(target)).is_file(), (path, link)
-        assert "breaks JSON and WSDL" in running.command("docs", "diff", "1", "2")
+        assert "breaks JSON and WSDL clients" in running.command("docs", "diff", "1", "2", expected=3)
+        running.command("docs", "diff", "1", "1")
         assert "breaks" in running.command("docs", "diff", "1", "2", "--refuse-breaking", expected=1)
         assert "by its name: prefix is_" in running.command("docs", "types", "customer.get")
     with gateway(tmp_path, configuration, {}) as restarted:
