@@ -24,6 +24,7 @@ from backends.locks import Locks
 from backends.platform import Platform
 from gateway.built_in import sso_of
 from gateway.configuration.store import Store
+from gateway.contract_changes import policies_of
 from security.passwords import HashingPool, PasswordHasher
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ class Runtime:
         self.hasher = PasswordHasher(keyring.ring("edge"))
         self.hashing = HashingPool()
         self.store = Store(database, keyring, hash_password=self._hash)
-        self.deployments = Deployments(database, keyring.ring("edge"), builtin=deployed_from(builtins))
+        self.deployments = Deployments(
+            database, keyring.ring("edge"), builtin=deployed_from(builtins), policies=policies_of(self.store)
+        )
         self.connections = Connections()
         self.guard = Guard(enforce=enforce)
         self.queue = Queue(database)

@@ -99,6 +99,10 @@ class Gateway(Settings):
     timeouts: Timeouts = setting("how long to wait for what", default={})
     bounds: WireBounds = setting("how much strangers can have at a time", default={})
     max_body: Size = setting("largest request body, unless a channel says otherwise", default="8MiB")
+    contract_changes: Literal["refuse", "warn", "allow"] = setting(
+        "what becomes of a change of services or channels that breaks callers: it is refused, taken and told, or taken",
+        default="warn",
+    )
     json_depth: Levels = setting(
         "most levels that a JSON body is nested, unless a channel says otherwise", default=DEPTH
     )
@@ -185,6 +189,9 @@ class Service(Settings):
     limit: LimitName | None = setting("limit definition of the service, over all channels", default=None)
     cost: int = setting("hits that a call takes from every limit", default=1)
     enabled: bool = setting("whether it can be called", default=True)
+    contract_changes: Literal["refuse", "warn", "allow"] | None = setting(
+        "what becomes of a change that breaks its callers; what the gateway says if left out", default=None
+    )
     description: str = setting("a sentence for documents", default="")
 
 
