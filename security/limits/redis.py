@@ -4,9 +4,14 @@
     redis+sentinel://host:26379,host:26379/service/0         whoever the sentinels call the master
     redis+cluster://host:6379,host:6379                      a cluster
 
-The time is the server's, so the clocks of gateways need not agree; set back, it gives nothing away. Every key of a chain has the
-hash tag of its *prefix* (``?prefix=gw``), since only keys of one slot can change together: gateways with prefixes of their own
-are spread over a cluster. A bucket's key expires with what it owes.
+The time is the server's, so the clocks of gateways need not agree. Every key of a chain has the hash tag of its *prefix*
+(``?prefix=gw``), since only keys of one slot can change together: gateways with prefixes of their own are spread over a cluster.
+
+**A server's clock that is set** changes nothing, nor does a server that takes over with another clock. Each caller says what the
+time must be by now: what it was with the last answer, and what has passed since on a clock that nobody can set. What lies further
+off than an answer can be late is taken out, for all callers alike: a key beside the buckets keeps how much, and how often that was
+done, since what somebody was told before the last time is no argument. The server forgets keys by its own clock: a bucket is kept
+for an hour longer than it owes, so a clock set forward by more than that forgets buckets once.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ from security.limits import (
     Store,
     StoreUnavailable,
 )
+from security.limits.clocks import up_ns
 from security.limits.guarded import PATIENCE
 from specs.problems import ConfigurationError
 
@@ -39,18 +45,31 @@ QUEUE_PATIENCE = 5.0
 CONNECTIONS = 32
 #: Milliseconds that a request at once is counted which nobody has counted out.
 LONGEST_HOLD_MS = 3_600_000
+#: Milliseconds that a bucket is kept for when it owes nothing any more.
+KEPT_MS = 3_600_000
+#: Microseconds by which the server may seem to be behind or ahead of its time, and parts of what passed, before its clock was set:
+#: an answer is awaited for PATIENCE, and a caller that waited for a connection seems to be ahead.
+BEHIND_US, AHEAD_US, DRIFT = 500_000, int(2 * PATIENCE * 1_000_000), 1000
 
-# KEYS: one a bucket. ARGV: mode, id of the caller, then for each bucket algorithm, cost, shadow and four numbers.
+# KEYS: the clock, then one a bucket. ARGV: mode, id of the caller, how often the clock had been mended when it was told the time,
+# the time that it must be, at least and at most, then for each bucket algorithm, cost, shadow and four numbers.
 # A bucket is a text "moment debt interval" (gcra: microseconds, nanoseconds, nanoseconds), "end hits" (fixed-window:
 # microseconds), a list of "moment" by hit (sliding-log), or a sorted set of ids by their end (concurrent).
 _SCRIPT = """
 local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local mode, id = ARGV[1], ARGV[2]
-local answers, writes, violated, wait = {}, {}, false, 0
+local wall = time[1] * 1000000 + time[2]
+local mode, id, due, least, most = ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local answers, writes, settled, violated, wait = {}, {}, {}, false, 0
 local function number(text) return string.format('%.0f', text) end
-for i, key in ipairs(KEYS) do
-  local at = 3 + (i - 1) * 7
+local shift, mended = string.match(redis.call('GET', KEYS[1]) or '0 0', '(%S+) (%S+)')
+local now = wall - tonumber(shift)
+if ARGV[3] == mended and (now < least or now > most) then
+  -- The clock was set. What is due is never more than what has passed, so nothing is given away.
+  now, mended = due, number(tonumber(mended) + 1)
+  redis.call('SET', KEYS[1], number(wall - due) .. ' ' .. mended)
+end
+for i = 2, #KEYS do
+  local key, at = KEYS[i], 7 + (i - 2) * 7
   local kind, cost, shadow = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] == '1'
   local a, b, c, d = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6])
   local before, after, reset, late, missing = 0, 0, 0, 0, 0
@@ -61,8 +80,12 @@ for i, key in ipairs(KEYS) do
     if held then
       local moment, owed, interval = string.match(held, '(%S+) (%S+) (%S+)')
       moment, owed, interval = tonumber(moment), tonumber(owed), tonumber(interval)
-      -- A clock that was set back has not made any time pass.
       debt = math.max(0, owed - math.max(0, now - moment) * 1000)
+      -- A moment that is yet to come is of a time that was taken out: what was owed then is owed from now on.
+      if moment > now then
+        local text = number(now) .. ' ' .. number(owed) .. ' ' .. number(interval)
+        settled[#settled + 1] = {'SET', key, text, 'PX', number(math.ceil(owed / 1000000) + KEPT)}
+      end
       if interval ~= a then debt = math.min(math.ceil(debt * a / interval), b) end
     end
     before = debt
@@ -72,24 +95,30 @@ for i, key in ipairs(KEYS) do
     if missing <= 0 or mode == 'add' then
       after = due
       local text = number(now) .. ' ' .. number(due) .. ' ' .. number(a)
-      writes[#writes + 1] = {'SET', key, text, 'PX', number(math.ceil(due / 1000000) + 1)}
+      writes[#writes + 1] = {'SET', key, text, 'PX', number(math.ceil(due / 1000000) + KEPT)}
     else after = debt end
   elseif kind == 'fixed-window' then
-    -- a: count; b, c, d: beginning and end of the caller's window, end of the next, in microseconds
-    local used, ends = 0, 0
+    -- a: count; b, c, d: beginning and end of the caller's window, end of the next, in microseconds of the time of day
+    local used, ends, since = 0, 0, false
     local held = redis.call('GET', key)
     if held then
       local stored, hits = string.match(held, '(%S+) (%S+)')
       stored, hits = tonumber(stored), tonumber(hits)
-      if stored > now then used, ends = hits, stored end
+      if stored > now then used, ends = hits, stored else since = now - stored end
     end
     if ends == 0 then
-      if now < b then ends = b elseif now < c then ends = c else ends = math.max(d, now + 1000) end
+      local length, left, following = d - c, b - wall, c - wall
+      if left <= 0 then left, following = c - wall, d - wall end
+      -- Clocks that are further apart than a window agree on none.
+      if left <= 0 or left > 2 * length then left, following = length, 2 * length end
+      -- What ends for the bucket and begins anew by the calendar within a window's length was set: see Calendar.remaining_ns.
+      if since and since + left < length * 0.85 then left = following end
+      ends = now + left
     end
     before, reset, late = used, (ends - now) * 1000, (ends - now) * 1000
     if used + cost <= a or mode == 'add' then
       after = math.max(0, math.min(used + cost, 2 * a))
-      writes[#writes + 1] = {'SET', key, number(ends) .. ' ' .. number(after), 'PX', number(math.ceil((ends - now) / 1000) + 1)}
+      writes[#writes + 1] = {'SET', key, number(ends) .. ' ' .. number(after), 'PX', number(math.ceil((ends - now) / 1000) + KEPT)}
     else after, missing = used, math.max(1, (ends - now) * 1000) end
   elseif kind == 'sliding-log' then
     -- a: count, b: period in microseconds. Reading drops what is old: that is no change.
@@ -109,7 +138,7 @@ for i, key in ipairs(KEYS) do
       local push = {'RPUSH', key}
       for n = 1, cost do push[#push + 1] = number(moment) end
       writes[#writes + 1] = push
-      writes[#writes + 1] = {'PEXPIRE', key, number(math.ceil((moment - now + b) / 1000) + 1)}
+      writes[#writes + 1] = {'PEXPIRE', key, number(math.ceil((moment - now + b) / 1000) + KEPT)}
     else
       local freed = tonumber(redis.call('LINDEX', key, used + cost - a - 1))
       missing = math.max(1, (freed + b - now) * 1000)
@@ -123,29 +152,36 @@ for i, key in ipairs(KEYS) do
     if used + cost <= a then
       after = used + cost
       writes[#writes + 1] = {'ZADD', key, number(now + b * 1000), id}
-      writes[#writes + 1] = {'PEXPIRE', key, number(b + 1000)}
+      writes[#writes + 1] = {'PEXPIRE', key, number(b + KEPT)}
     else missing = 1000000000 end
   end
   if missing > 0 and not shadow and mode ~= 'add' then
     violated = true
     wait = math.max(wait, missing)
   end
-  answers[i] = {missing > 0 and 1 or 0, number(before), number(after), number(reset), number(late)}
+  answers[i - 1] = {missing > 0 and 1 or 0, number(before), number(after), number(reset), number(late)}
+end
+if mode ~= 'peek' then
+  for _, write in ipairs(settled) do redis.call(unpack(write)) end
 end
 if (mode == 'debit' and not violated) or mode == 'add' then
   for _, write in ipairs(writes) do redis.call(unpack(write)) end
 end
-return {number(wait), answers}
-"""
+return {number(wait), answers, number(now), mended}
+""".replace("KEPT", str(KEPT_MS))
 
 
 class RedisStore(Store):
     """The buckets of all gateways that share *url*. Raises ConfigurationError for a URL that cannot be used."""
 
-    def __init__(self, url: str, *, wall: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, url: str, *, wall: Callable[[], int] = time.time_ns, up: Callable[[], int] = up_ns) -> None:
         self._make_client, prefix = _connect(url)
         self._prefix = b"{%b}:" % prefix.encode()
+        self._clock_key = b"{%b}clock" % prefix.encode()
         self._wall = wall
+        self._up = up
+        #: How often the store's clock was mended, its time in microseconds, and when we asked and were told, on our own clock.
+        self._told: tuple[bytes, int, int, int] = (b"", 0, 0, 0)
         self._errors = _errors()
         self._keys: dict[bytes, bytes] = {}
         self._held: dict[bytes, list[str]] = {}
@@ -210,10 +246,12 @@ class RedisStore(Store):
         names = [keys.get(one.key) or self._key(one.key) for one in charges]
         if not charges:
             return Decision((), (), ())
-        arguments: list[Any] = [mode, identifier]
+        asked = self._up() // 1000
+        arguments: list[Any] = [mode, identifier, *self._must_be(asked)]
         for one in charges:
             arguments += (one.algorithm, one.cost, int(one.shadow), *self._numbers(one))
-        wait, answers = self._try(lambda: self._script(keys=names, args=arguments))
+        wait, answers, now, mended = self._try(lambda: self._script(keys=[self._clock_key, *names], args=arguments))
+        self._told = (mended, int(now), asked, self._up() // 1000)
         before: list[Standing] = []
         after: list[Standing] = []
         violated: list[str] = []
@@ -231,6 +269,13 @@ class RedisStore(Store):
             charges, before, before if violated else after, violated=tuple(violated), shadowed=tuple(shadowed),
             retry_after_ns=int(wait),
         )  # fmt: skip
+
+    def _must_be(self, asked: int) -> tuple[bytes, int, int, int]:
+        """What the store's time must be when it reads this: surely passed, at least and at most."""
+        mended, then, begun, ended = self._told
+        due = then + asked - ended
+        drift = (asked - begun) // DRIFT
+        return mended, due, due - BEHIND_US - drift, then + asked - begun + AHEAD_US + drift
 
     def _numbers(self, one: Charge) -> tuple[int, int, int, int]:
         if one.algorithm == GCRA:

@@ -2,13 +2,16 @@
 
 import itertools
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
 import pytest
 from servers import free_port, redis_server
 
+import security.limits.redis as redis_module
 from security.limits import (
     CONCURRENT,
     FIXED_WINDOW,
@@ -150,7 +153,7 @@ def test_keys_share_a_slot_and_expire_with_what_they_owe(store, server):
     assert tag.startswith("{")
     assert len({key[: key.index("}")] for key in keys}) == 1
     assert all(client.pttl(key) > 0 for key in keys)
-    assert min(client.pttl(key) for key in keys) <= 335
+    assert 3_600_000 < min(client.pttl(key) for key in keys) <= 3_600_335
     client.close()
 
 
@@ -220,6 +223,122 @@ def test_a_lost_server_is_told_of_at_once_and_found_again():
                 time.sleep(0.01)
         assert store.debit([charge], 0).allowed
         store.close()
+
+
+class Shifted:
+    """Sets the clock of a Redis server, as its script sees it."""
+
+    def __init__(self, server, monkeypatch):
+        import redis
+
+        self.client = redis.Redis.from_url(server.url)
+        told = "local time = redis.call('TIME')"
+        assert told in redis_module._SCRIPT
+        set_clock = "; time[1] = time[1] + tonumber(redis.call('GET', 'shift') or 0)"
+        monkeypatch.setattr(redis_module, "_SCRIPT", redis_module._SCRIPT.replace(told, told + set_clock))
+
+    def set(self, seconds):
+        self.client.set("shift", seconds)
+
+
+@pytest.fixture
+def shifted(server, monkeypatch):
+    clock = Shifted(server, monkeypatch)
+    clock.set(0)
+    yield clock
+    clock.set(0)
+    clock.client.close()
+
+
+SLOW = [
+    Rate(3, 3600 * SECOND, 3),
+    Rate(3, 3600 * SECOND, 3, SLIDING_LOG),
+    Rate(3, 86_400 * SECOND, 3, FIXED_WINDOW, calendar=Calendar("month")),
+]
+
+
+@pytest.mark.parametrize("seconds", [7200, -7200, 400 * 86_400, -400 * 86_400])
+@pytest.mark.parametrize("rate", SLOW, ids=lambda rate: rate.algorithm)
+def test_a_servers_clock_that_is_set_changes_nothing(store, shifted, rate, seconds):
+    charge, up = bucket("a", rate), [10**15]
+    store._up = lambda: up[0]
+    asked_before = RedisStore(f"redis://127.0.0.1:{shifted.client.connection_pool.connection_kwargs['port']}?prefix=x")
+    asked_before._prefix, asked_before._clock_key = store._prefix, store._clock_key
+    asked_before._up = store._up
+    assert debits(store, charge, 4) == [True, True, True, False]
+    wait = asked_before.debit([charge], 0).retry_after
+    for shift in (seconds, 2 * seconds, 0, seconds):
+        shifted.set(shift)
+        for other in (store, asked_before):
+            refused = other.debit([charge], 0)
+            assert not refused.allowed
+            # Of the month only its own end may be later: never earlier, and the others exactly as they were.
+            assert refused.retry_after >= wait - 30
+            if rate.algorithm != FIXED_WINDOW:
+                assert refused.retry_after <= wait
+    asked_before.close()
+
+
+CLOCK_THAT_CAN_BE_SET = """
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+int gettimeofday(struct timeval *shown, void *zone) {
+    struct timespec now;
+    char text[32] = {0};
+    int file = open(getenv("CLOCK_SET_BY"), O_RDONLY);
+    if (file >= 0) { if (read(file, text, 31) < 0) text[0] = 0; close(file); }
+    syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
+    shown->tv_sec = now.tv_sec + atol(text);
+    shown->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+"""
+
+
+def test_a_real_server_whose_clock_is_set_by_an_hour(tmp_path, monkeypatch):
+    """The whole server shows another time, and forgets keys by it."""
+    compiler = shutil.which("cc") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("server missing: a compiler of C (apt-get install g++)")
+    library, shown = tmp_path / "clock.so", tmp_path / "set"
+    words = [compiler, "-x", "c", "-shared", "-fPIC", "-o", str(library), "-"]
+    subprocess.run(words, input=CLOCK_THAT_CAN_BE_SET.encode(), check=True)
+    shown.write_text("0")
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    monkeypatch.setenv("CLOCK_SET_BY", str(shown))
+    with redis_server() as server:
+        monkeypatch.delenv("LD_PRELOAD")
+        store = RedisStore(server.url)
+        year = Rate(3, 365 * 86_400 * SECOND, 3, FIXED_WINDOW, calendar=Calendar("year"))
+        charges = [bucket(str(number), rate) for number, rate in enumerate((*SLOW, year, AT_ONCE))]
+        for charge in charges:
+            assert debits(store, charge, 4) == [True, True, True, False]
+        for shift in ("3600", "0", "-3600", "3590"):
+            shown.write_text(shift)
+            before = store._client.time()[0]
+            assert abs(before - time.time() - int(shift)) < 5
+            assert [store.debit([charge], 0).allowed for charge in charges] == [False] * 5, shift
+        store.close()
+
+
+def test_callers_who_do_not_agree_on_the_time_give_nothing_away(server, request):
+    """One whose own clock stood still for ten minutes believes that the server's was set; the others never asked to go back."""
+    url, charge = f"{server.url}?prefix={request.node.name}", bucket("a", Rate(3, 600 * SECOND, 3))
+    slow, right = [time.clock_gettime_ns(time.CLOCK_BOOTTIME)], [0]
+    first = RedisStore(url, up=lambda: slow[0])
+    second = RedisStore(url, up=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) + right[0])
+    assert first.peek([charge], 0).allowed
+    assert debits(second, charge, 4) == [True, True, True, False]
+    first._told = (first._told[0], first._told[1] - 600_000_000, *first._told[2:])
+    got = [one.debit([charge], 0) for _ in range(20) for one in (first, second)]
+    assert [decision.allowed for decision in got] == [False] * 40
+    assert max(decision.retry_after for decision in got) <= 201
+    first.close()
+    second.close()
 
 
 class Broken(MemoryStore):
@@ -306,9 +425,6 @@ def test_what_is_no_url_is_refused(url):
 
 
 def test_sentinels_say_where_the_master_is(tmp_path):
-    import shutil
-    import subprocess
-
     program = shutil.which("redis-server")
     with redis_server() as server:
         port = free_port()
