@@ -44,6 +44,8 @@ from security.database import open_database
 from security.secrets import Keyring
 
 if TYPE_CHECKING:
+from security.stamps import FILE_NAME as STAMPS
+from security.stamps import Stamps
     from gateway.configuration.objects import Configuration
     from gateway.options import Options
     from specs.exchange import Exchange
@@ -70,7 +72,9 @@ class Gateway:
         """Open what is needed and compile the first snapshot. Raises ConfigurationError, BackendUnavailable."""
         options = self.options
         database = open_database(options.database or options.data)
-        self.runtime = Runtime(database, Keyring.open(key_file(options.data, options.keys)))
+        stamps = Stamps(options.data / STAMPS)
+        keyring = Keyring.open(key_file(options.data, options.keys))
+        self.runtime = Runtime(database, keyring, stamps=stamps, listener=options.reached_at)
         self._limit_store = open_store(options.data)
         self._stores = Stores(
             self._limit_store, share=options.worker_count, later=gevent.spawn, durable=lambda: durable_store(database)

@@ -52,7 +52,7 @@ def _single_sign_on(configuration: Configuration) -> dict[str, Definition]:
     if definition is None:
         return {}
     # PERF: 60 ms of imports, which an installation without people does not pay for.
-    from sso.surface import every_path
+    from sso.surface import FORMS, every_path
 
     sso: Sso = definition.settings
     made: dict[str, Definition] = {}
@@ -63,7 +63,15 @@ def _single_sign_on(configuration: Configuration) -> dict[str, Definition]:
             "path": f"{sso.path.rstrip('/')}{SSO_VERSION}{path}", "methods": (method,), "service": service,
             "max_body": SSO_BODY,
         }  # fmt: skip
+        if service in FORMS:
+            given["format"] = ("json", "form")
         made[name] = _channel(configuration, "sso", name, "rest", sso, given)
+    if sso.pages.enabled:
+        given = {
+            "path": sso.path, "methods": ("GET", "POST"), "application": "accounts", "max_body": SSO_BODY,
+            "also": ["/.well-known/change-password"],
+        }  # fmt: skip
+        made["accounts"] = _channel(configuration, "sso", "accounts", "pages", sso, given)
     return made
 
 

@@ -61,7 +61,8 @@ class Reloader:
         assert configuration is not None
         catalogue = runtime.catalogue(configuration, self._catalogue)
         executor = runtime.executor(configuration, catalogue)
-        snapshot = self._compiler.compile(configuration, catalogue, generation, executor)
+        people = runtime.single_sign_on(configuration)
+        snapshot = self._compiler.compile(configuration, catalogue, generation, executor, people)
         self._heads = heads
         replaced, self._executor = self._executor, executor
         self.snapshot, self.catalogue = snapshot, catalogue

@@ -27,20 +27,33 @@ from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
 from security.passwords import HashingPool, PasswordHasher
 
+from security.stamps import Stamps
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
     from security.database import Database
     from security.secrets import Keyring
     from specs.exchange import Call, Outcome
-
     from sso.system import SingleSignOn
 log = logging.getLogger("gatewright.runtime")
 
 
-class Runtime:
-    """The parts of a process that outlive every snapshot. *enforce* is False where no deadline is to be watched."""
 
-    def __init__(self, database: Database, keyring: Keyring, *, enforce: bool = True) -> None:
+class Runtime:
+    """The parts of a process that outlive every snapshot. *enforce* is False where no deadline is to be watched.
+
+    *stamps* are the machine's: a command that changes nothing of anybody has some of its own. *listener* is where the gateway is
+    reached if no public URL is configured.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keyring: Keyring,
+        *,
+        enforce: bool = True,
+        stamps: Stamps | None = None,
+        listener: str = "",
+    ) -> None:
         self.database = database
         self.keyring = keyring
         self.hasher = PasswordHasher(keyring.ring("edge"))
@@ -63,6 +76,8 @@ class Runtime:
 
     def _hash(self, password: str) -> str:
         return self.hashing.run(lambda: self.hasher.hash(password))
+        self._stamps = stamps or Stamps()
+        self._listener = listener
         self._sso: tuple[str, SingleSignOn] | None = None
         self._sso_services: list[Deployed] = []
 
@@ -88,12 +103,17 @@ class Runtime:
         if definition is None:
             self._sso = None
             return None
-        if self._sso is None or self._sso[0] != definition.digest:
+        public_url = (configuration.gateway.public_url or self._listener).rstrip("/")
+        digest = f"{definition.digest} {public_url}"
+        if self._sso is None or self._sso[0] != digest:
             # PERF: imported by those who have people alone.
             from sso.system import SingleSignOn
 
-            made = SingleSignOn(self.database, self.keyring.ring("edge"), definition.settings, pool=self.hashing)
-            self._sso = (definition.digest, made)
+            made = SingleSignOn(
+                self.database, self.keyring.ring("edge"), definition.settings, pool=self.hashing, stamps=self._stamps,
+                public_url=public_url,
+            )  # fmt: skip
+            self._sso = (digest, made)
         return self._sso[1]
 
     def catalogue(self, configuration: Configuration, deployed: Catalogue) -> Catalogue:
@@ -119,6 +139,7 @@ class Runtime:
 
 class LeasedExecutor(LocalExecutor):
     """A snapshot's executor: its services see the snapshot's connections, and it knows when nobody needs them any more."""
+        self._stamps.close()
 
     def __init__(self, catalogue: Catalogue, platform: Platform, guard: Guard, leases: Sequence[Lease]) -> None:
         super().__init__(catalogue, platform, guard)

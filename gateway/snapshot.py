@@ -18,6 +18,7 @@ from gateway.channels.rest import Runtime
 from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs
 from gateway.configuration.objects import Definition
 from gateway.identification import Consumers, Security
+from gateway.linked import Linked
 from gateway.permission import Admission, Authority
 from gateway.pipeline import (
     admit,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from specs.formats import Format
 
 log = logging.getLogger("gatewright.snapshot")
+    from sso.system import SingleSignOn
 
 FORMATS = Registry("format", "specs.formats", "Format")
 #: So many channels are compiled before requests get their turn.
@@ -100,9 +102,14 @@ class Compiler:
         self._next_parts: dict[Any, Any] = {}
 
     def compile(
-        self, configuration: Configuration, catalogue: Catalogue, generation: int, executor: Executor
+        self,
+        configuration: Configuration,
+        catalogue: Catalogue,
+        generation: int,
+        executor: Executor,
+        people: SingleSignOn | None = None,
     ) -> Snapshot:
-        """The snapshot of a revision and a catalogue.
+        """The snapshot of a revision and a catalogue; *people* is single sign-on, where it is on.
 
         Never refuses: a channel that cannot be compiled is left out and named in `faults` and the log.
         """
@@ -110,7 +117,7 @@ class Compiler:
         routes = Routes()
         faults = [f"{kind}.{name}: {error}" for (kind, name), error in configuration.faults.items()]
         channels: dict[str, tuple[Any, Channel]] = {}
-        shared = self._shared(configuration)
+        shared = self._shared(configuration, people)
         configured = configuration.of("channels")
         built_in = built_in_channels(configuration)
         for number, (name, definition) in enumerate([*configured.items(), *built_in.items()]):
@@ -163,15 +170,15 @@ class Compiler:
             self._formats[key] = found if levels is None else found.nested(levels)
         return self._formats[key]
 
-    def _shared(self, configuration: Configuration) -> Shared:
+    def _shared(self, configuration: Configuration, people: SingleSignOn | None) -> Shared:
         gateway = configuration.find("gateway")
         settings = configuration.gateway
         consumers = {n: d for n, d in configuration.of("consumers").items() if d.settings.enabled}
-        people = _digests([*consumers.values(), *configuration.of("groups").values()])
+        callers = _digests([*consumers.values(), *configuration.of("groups").values()])
         limits = _digests(configuration.of("limits").values())
         return Shared(
-            digest=(gateway.digest if gateway else "", people, limits),
-            consumers=self._once(("consumers", people), lambda: consumers_of(consumers.values())),
+            digest=(gateway.digest if gateway else "", callers, limits, id(people)),
+            consumers=self._once(("consumers", callers), lambda: consumers_of(consumers.values())),
             addresses={
                 name: (self._allowed(d.settings.allow), self._denied(d.settings.deny))
                 for name, d in consumers.items()
@@ -191,6 +198,7 @@ class Compiler:
 
     def _denied(self, networks: Iterable[str]) -> AddressSet:
         """A list of those who may not; a file of it that cannot be read holds everybody."""
+            people=people,
         return AddressSet(networks, self.address_files, otherwise=True)
 
     def _channel(
@@ -302,11 +310,13 @@ class Compiler:
             raise ConfigurationError(f"{path}.security", f"there is no security definition called '{name}'")
 
         def make() -> Authenticator:
-            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest, self._first_use)
+            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest, self._first_use, people=shared.people)
             kind = AUTHENTICATORS.get(definition.type, f"security.{name}")
-            return kind(name, definition.settings, tools)  # type: ignore[no-any-return]
+            made = kind(name, definition.settings, tools)
+            return made if shared.people is None or kind.word == "sso" else Linked(made, shared.people)
 
-        found: Authenticator = self._once(("security", name, definition.digest, id(shared.consumers)), make)
+        key = ("security", name, definition.digest, id(shared.consumers), id(shared.people))
+        found: Authenticator = self._once(key, make)
         return found
 
 
@@ -344,3 +354,4 @@ def consumers_of(definitions: Iterable[Definition]) -> Consumers:
 
 def _digests(definitions: Iterable[Definition]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((definition.name, definition.digest) for definition in definitions))
+    people: SingleSignOn | None

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select
 from backends.clock import Clock
 from security.database import upsert
 from sso import tables
-from sso.storage import Storage
+from sso.storage import Storage, tell
 
 SYSTEM = "system"
 _BATCH = 1000
@@ -83,6 +83,7 @@ class Audit:
         }
         values["mac"] = self._mac(values, head.mac if head else _START)
         connection.execute(insert(tables.audit).values(values))
+        tell(connection, action, values["target"])
         upsert(connection, tables.audit_head, {"id": 1}, {"sequence": values["sequence"], "mac": values["mac"]})
 
     def verify(self, checkpoint: str = "") -> Verdict:

@@ -10,12 +10,10 @@ from typing import Any
 from backends.service import Service
 from specs.problems import Fault
 from sso.audit import Caller
+from sso.browsers import refuse_forgery, session_cookie
 from sso.problems import refusal
 from sso.sessions import Session
 from sso.system import SingleSignOn
-
-#: Header by which applications say who they are; a claim, unless something else has proven it.
-APP_HEADER = "x-gateway-app"
 
 
 class SsoService(Service):
@@ -28,7 +26,12 @@ class SsoService(Service):
         return found
 
     def before_handle(self) -> None:
-        """Refuse members that the contract does not declare. SECURITY: S4. What is ignored today is assigned tomorrow."""
+        """Refuse what another site's page sent (S19), and members that the contract does not declare.
+
+        # SECURITY: S4. What is ignored today is assigned tomorrow.
+        """
+        self._refuse_forgery()
+        self.response.headers["Cache-Control"] = "no-store"
         given = self.request.payload
         if not isinstance(given, Mapping):
             return
@@ -40,11 +43,13 @@ class SsoService(Service):
 
     @property
     def caller(self) -> Caller:
-        """Where the call comes from, nobody proven."""
+        """Where the call comes from, no person proven. Raises Problem 401 where the application has to prove itself."""
+        return self._caller(self.rooms.applications.named_by(self._call.headers))
+
+    def _caller(self, app: str) -> Caller:
         call = self._call
-        app = self.rooms.settings.app_of(call.headers.get(APP_HEADER, ""))
         return Caller(
-            app=app.name if app is not None else call.headers.get(APP_HEADER, "")[:100],
+            app=app,
             address=call.address,
             user_agent=call.headers.get("user-agent", "")[:200],
             cid=self.cid,
@@ -53,9 +58,12 @@ class SsoService(Service):
 
     def session(self) -> tuple[Session, Caller]:
         """The session whose token came with the call, and its person as the caller. Raises Problem 401."""
-        caller = self.caller
-        session = self.rooms.sessions.check(self.token(), caller)
-        return session, replace(caller, actor=session.user_id)
+        token, sso = self.token(), self.rooms
+        caller = self._caller(sso.applications.claimed_by(self._call.headers))
+        session = sso.sessions.check(token, caller)
+        if not caller.app and self._bearer():
+            sso.applications.refuse_unproven(session.app)
+        return session, replace(caller, actor=session.user_id, app=session.app)
 
     def recent(self) -> tuple[Session, Caller]:
         """As `session`, where the person has proven themselves a short while ago. Raises Problem 401 and 403."""
@@ -70,11 +78,31 @@ class SsoService(Service):
         return session, caller
 
     def token(self) -> str:
-        """The token of ``Authorization: Bearer``. Raises Problem 401."""
-        scheme, _, token = self._call.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
+        """The session's token: of ``Authorization: Bearer``, else of the session's cookie. Raises Problem 401."""
+        token = self._bearer() or self._cookie()
+        if not token:
             raise refusal("session-invalid", "send the session's token as a bearer token")
-        return token.strip()
+        return token
+
+    def _bearer(self) -> str:
+        scheme, _, token = self._call.headers.get("authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+    def _cookie(self) -> str:
+        return session_cookie(self._call.headers.get("cookie", ""), secure=self.rooms.secure)
+
+    def _refuse_forgery(self) -> None:
+        call, sso = self._call, self.rooms
+        host = call.headers.get("host", "").lower()
+        schemes = ("https",) if sso.secure else ("https", "http")
+        token = "" if self._bearer() else self._cookie()
+        refuse_forgery(
+            call.method,
+            call.headers,
+            {*sso.origins, *(f"{scheme}://{host}" for scheme in schemes)},
+            by_cookie=bool(token),
+            proves=lambda given: sso.proves_form(token, given),
+        )
 
     def own_or_session(self, session: Session) -> str:
         """Whose attributes are meant."""

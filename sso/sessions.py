@@ -20,8 +20,10 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from backends.clock import Clock
 from security.addresses import parse_address
+from specs.problems import Problem
 from sso import tables
 from sso.audit import Audit, Caller
+from sso.memory import Memory, Watch
 from sso.privacy import Keys
 from sso.problems import refusal
 from sso.settings import SessionRules
@@ -60,6 +62,23 @@ class Session:
         return 2 if len(set(self.methods)) > 1 else 1
 
 
+class _Known(NamedTuple):
+    """A session as it was read: by which token, its row with its person's, and what is given out of it."""
+
+    digest: str
+    row: Mapping[str, Any]
+    session: Session
+
+    def holds(self, now: datetime) -> bool:
+        """Whether it is alive as far as this copy tells, and need not be noted as used."""
+        row = self.row
+        return bool(now < row["idle_until"] and now < row["ends_at"] and now - row["seen_at"] < TOUCH)
+
+    def outlived(self, now: datetime) -> bool:
+        """Whether the token that it was found by was renewed so long ago that it is not taken any more."""
+        return self.row["token_digest"] != self.digest and bool(now >= self.row["previous_until"])
+
+
 class Opened(NamedTuple):
     """A token, to be handed out once, and its session."""
 
@@ -70,12 +89,15 @@ class Opened(NamedTuple):
 class Sessions:
     """Opens, checks, renews and ends sessions."""
 
-    def __init__(self, database: Storage, rules: SessionRules, keys: Keys, audit: Audit, clock: Clock) -> None:
+    def __init__(
+        self, database: Storage, rules: SessionRules, keys: Keys, audit: Audit, clock: Clock, watch: Watch
+    ) -> None:
         self.database = database
         self.rules = rules
         self.keys = keys
         self.audit = audit
         self.clock = clock
+        self._memory: Memory[_Known] = Memory(database.stamps, watch)
 
     def open(self, connection: Connection, user: Any, methods: tuple[str, ...], caller: Caller) -> Opened:
         """A new session for the row *user*, always with a new token (S18), within a transaction that has proven them.
@@ -113,17 +135,35 @@ class Sessions:
         return Opened(token, _session({**row, **_of_user(user)}))
 
     def check(self, token: str, caller: Caller) -> Session:
-        """The live session of *token*, used just now. Raises Problem 401 ``session-invalid`` or ``session-binding``."""
-        row = self._find(token)
-        now = self.clock()
-        if row["token_digest"] != digest_of(token) and now >= row["previous_until"]:
-            self._stolen(row, caller)
-        self._check_binding(row, caller)
+        """The live session of *token*, used just now. Raises Problem 401 ``session-invalid`` or ``session-binding``.
+
+        Costs no query where the token was checked a moment ago and nothing of its person has changed since.
+        """
+        known = self._by_token(token)
+        if known.outlived(self.clock()):
+            self._stolen(known.row, caller)
+        self._check_binding(known.row, caller)
+        return known.session
+
+    def _by_token(self, token: str) -> _Known:
+        # PERF: a text that cannot be a token is not looked up.
+        if len(token) != LENGTH or not token.startswith(PREFIX):
+            raise refusal("session-invalid")
+        digest, now = digest_of(token), self.clock()
+        known = self._memory.recall(digest)
+        return known if known is not None and known.holds(now) else self._known(digest, now)
+
+    def _known(self, digest: str, now: datetime) -> _Known:
+        """The live session of the token with that digest, read anew, and noted as used where that was a minute ago."""
+        began = self._memory.begin()
+        row = self._find(digest, now)
         if now - row["seen_at"] >= TOUCH:
             idle_until = min(row["ends_at"], now + timedelta(seconds=self.rules.idle))
             self.database.write(lambda connection: _touch(connection, row["id"], now, idle_until), audited=False)
             row = {**row, "seen_at": now, "idle_until": idle_until}
-        return _session(row)
+        known = _Known(digest, row, _session(row))
+        self._memory.keep(digest, known, row["user_id"], began)
+        return known
 
     def renew(self, token: str, caller: Caller) -> Opened:
         """A new token for the session, whose absolute end stays. The old one is taken for a moment more."""
@@ -156,6 +196,17 @@ class Sessions:
         """Raise Problem 403 where the person proved themselves too long ago for what is delicate."""
         if self.clock() - session.authenticated_at > timedelta(seconds=self.rules.recent):
             raise refusal("reauthentication-required")
+
+    def look_up(self, token: str) -> Session | None:
+        """The live session of *token* for somebody who was handed it, from wherever; None where there is none.
+
+        It counts as used, and nothing else comes of it: what is bound elsewhere or was replaced is not ended by a question.
+        """
+        try:
+            known = self._by_token(token)
+        except Problem:
+            return None
+        return None if known.outlived(self.clock()) else known.session
 
     def list(self, user_id: str) -> list[Session]:
         """The live sessions of a person, the newest first; no token is among what is given (Z5)."""
@@ -231,17 +282,15 @@ class Sessions:
             self.audit.record(connection, "session.renew", caller, target=session.user_id, actor=session.user_id)
         return Opened(fresh, _session(row))
 
-    def _find(self, token: str) -> dict[str, Any]:
-        # PERF: one join by primary key; a text that cannot be a token is not looked up.
-        if len(token) != LENGTH or not token.startswith(PREFIX):
-            raise refusal("session-invalid")
-        digest, sessions = digest_of(token), tables.sessions
+    def _find(self, digest: str, now: datetime) -> dict[str, Any]:
+        # PERF: one join by primary key.
+        sessions = tables.sessions
         row = self.database.read(
             lambda connection: _row(
                 connection, or_(sessions.c.token_digest == digest, sessions.c.previous_digest == digest)
             )
         )
-        if row is None or not _alive(row, self.clock()):
+        if row is None or not _alive(row, now):
             raise refusal("session-invalid")
         return row
 
@@ -257,7 +306,8 @@ class Sessions:
         raise refusal("session-invalid")
 
     def _check_binding(self, row: Mapping[str, Any], caller: Caller) -> None:
-        other_app = self.rules.bind_app and caller.app != row["app"]
+        # What nobody says is no claim.
+        other_app = self.rules.bind_app and caller.app not in ("", row["app"])
         other_address = self.rules.bind_address and parse_address(caller.address) != parse_address(row["address"])
         if not other_app and not other_address:
             return
@@ -320,10 +370,10 @@ def _alive(row: Mapping[str, Any], now: datetime) -> bool:
 
 def _touch(connection: Connection, session_id: str, now: datetime, idle_until: datetime) -> None:
     sessions = tables.sessions
-    # WHY: a slower writer never takes a later use back.
+    # WHY: of all workers that find it a minute old one writes, and a slower one never takes a later use back.
     connection.execute(
         update(sessions)
-        .where(sessions.c.id == session_id, sessions.c.seen_at < now)
+        .where(sessions.c.id == session_id, sessions.c.seen_at <= now - TOUCH)
         .values(seen_at=now, idle_until=idle_until)
     )
 

@@ -25,8 +25,10 @@ from security.passwords import HashingPool, PasswordHasher
 from security.secrets import Ring
 from security.stamps import Stamps
 from sso.account import Accounts
+from sso.applications import Applications
 from sso.attributes import Attributes
 from sso.audit import SYSTEM, Audit, Caller
+from sso.browsers import origin_of
 from sso.letters import Outbox
 from sso.links import Links
 from sso.login import Credentials, Login
@@ -34,12 +36,13 @@ from sso.memory import Watch
 from sso.passwords import Passwords
 from sso.privacy import Keys, Randomness
 from sso.problems import refusal
+from sso.recognition import Recognition
 from sso.sessions import Session, Sessions
 from sso.settings import Sso
 from sso.signup import SignUp
 from sso.storage import Storage
 from sso.throttle import Throttle
-from sso.tokens import Tokens
+from sso.tokens import Tokens, digest_of
 from sso.totp import SecondFactors
 from sso.users import Users
 
@@ -48,11 +51,12 @@ COMMAND = Caller(actor=SYSTEM)
 
 
 class SingleSignOn:
-    """The rooms, ready: `users`, `signup`, `login`, `sessions`, `accounts`, `factors`, `attributes`, `links`, `audit`, `outbox`.
+    """The rooms, ready: `users`, `signup`, `login`, `sessions`, `accounts`, `factors`, `attributes`, `links`,
+    `recognition`, `applications`, `audit`, `outbox`.
 
-    *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one, *stamps* are
-    the machine's. New settings are a new
-    object: all state is in the database. *rounds* is for tests alone; otherwise the settings say it.
+    *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one, *stamps* are the machine's.
+    *public_url* is where people reach the gateway. New settings are a new object: all state is in the database. *rounds* is for
+    tests alone; otherwise the settings say it.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class SingleSignOn:
         *,
         pool: HashingPool | None = None,
         stamps: Stamps | None = None,
+        public_url: str = "",
         clock: Clock = utc_now,
         randomness: Randomness = secrets.token_bytes,
         rounds: int | None = None,
@@ -70,6 +75,7 @@ class SingleSignOn:
         database = Storage(engine, stamps)
         self.database = database
         self.settings = settings
+        self.public_url = public_url
         self.clock = clock
         self.keys = keys = Keys(database, ring, randomness)
         self.audit = audit = Audit(database, keys.audit, clock)
@@ -93,6 +99,26 @@ class SingleSignOn:
         self.signup = SignUp(database, settings, users, tokens, throttle, audit)
         self.attributes = Attributes(database, keys, users, audit, clock)
         self.links = Links(database, keys, users, factors, audit, clock)
+        self.recognition = Recognition(database, sessions, users, self.attributes, self.links, clock, watch)
+        self.applications = Applications(database, settings, audit, clock, randomness)
+
+    @property
+    def secure(self) -> bool:
+        """Whether people reach the gateway over TLS."""
+        return self.public_url.startswith("https:")
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins that pages of ours have."""
+        return (origin_of(self.public_url),) if self.public_url else ()
+
+    def form_proof(self, token: str) -> str:
+        """What a page of ours sends back to change something by the cookie of the session *token*."""
+        return self.keys.device(f"csrf {digest_of(token)}")
+
+    def proves_form(self, token: str, given: str) -> bool:
+        """Whether *given* is the `form_proof` of the session *token*."""
+        return self.keys.proves(f"csrf {digest_of(token)}", given)
 
     def require_super_user(self, session: Session, caller: Caller, what: str) -> None:
         """Raise Problem 403, audited, where *session* is no super-user's (S7); and where the second factor is missing."""

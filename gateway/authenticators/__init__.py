@@ -15,6 +15,7 @@ from specs.settings import setting
 
 if TYPE_CHECKING:
     from specs.exchange import Exchange, Identity
+    from sso.system import SingleSignOn
 
 
 class Credential(NamedTuple):
@@ -53,6 +54,7 @@ class Tools(NamedTuple):
     #: whether a credential (its definition and itself) is used for the first time in so many seconds, anywhere on this machine
     first_use: Callable[[str, bytes, float], bool]
     now: Callable[[], float] = time.time  #: seconds since 1970
+    people: SingleSignOn | None = None  #: those who log in here, where single sign-on is on
 
 
 class Rejected(Exception):

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from gateway.configuration.kinds import KINDS, Consumer, place
+from gateway.configuration.kinds import KINDS, Consumer, Sso, place
 from gateway.configuration.loader import DEEPEST, load, positions
 from gateway.configuration.parts import METHODS
 from gateway.routes import Routes
@@ -93,6 +93,7 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
             warnings += [Warned(place(kind, name), sentence) for sentence in held.compile(name).warnings]
     errors.extend(_clashing_paths(settings))
     errors.extend(_clashing_usernames(settings))
+    errors.extend(_without_people(settings))
     if errors:
         raise ConfigurationErrors(errors)
     return warnings
@@ -215,6 +216,23 @@ def _clashing_usernames(settings: Mapping[Key, Settings]) -> Iterator[Configurat
                         f"the username '{credential.username}' belongs to the consumer '{other}' already",
                         "give each credential a username of its own",
                     )
+
+
+def _without_people(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationError]:
+    """Definitions of type sso where nobody logs in, and applications that there are not."""
+    people = settings.get(("sso", ""))
+    known = people.apps if isinstance(people, Sso) and people.enabled else None
+    for (kind, name), held in settings.items():
+        # PERF: by its name: documents without people do without importing what people need, 0.1 s.
+        if kind != "security" or type(held).__module__ != "gateway.authenticators.sso":
+            continue
+        if known is None:
+            yield ConfigurationError(place(kind, name), "single sign-on is off", "write sso: {enabled: true}")
+            continue
+        for position, app in enumerate(getattr(held, "apps", ())):
+            if app not in known:
+                path = f"{place(kind, name)}.apps[{position}]"
+                yield ConfigurationError(path, f"no application '{app}'", "add it to sso.apps")
 
 
 def _where(source: str, path: str, places: Mapping[str, tuple[int, int]]) -> str:

@@ -46,7 +46,9 @@ def export(installation: Installation, folder: Path) -> Iterator[Path]:
         )
         configuration = runtime.store.load()
         catalogue = runtime.catalogue(configuration, runtime.deployments.load())
-        snapshot = compiler.compile(configuration, catalogue, 0, runtime.executor(configuration, catalogue))
+        people = runtime.single_sign_on(configuration)
+        executor = runtime.executor(configuration, catalogue)
+        snapshot = compiler.compile(configuration, catalogue, 0, executor, people)
         audience = Audience(snapshot, (configuration.gateway.public_url or "http://127.0.0.1:8000").rstrip("/"))
         interface = audience.whole()
         docs = audience.docs
