@@ -42,10 +42,10 @@ from security.addresses import client_address
 from security.credentials import CredentialCache, Verifier
 from security.database import open_database
 from security.secrets import Keyring
-
-if TYPE_CHECKING:
 from security.stamps import FILE_NAME as STAMPS
 from security.stamps import Stamps
+
+if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
     from gateway.options import Options
     from specs.exchange import Exchange

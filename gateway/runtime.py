@@ -26,16 +26,16 @@ from gateway.built_in import sso_of
 from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
 from security.passwords import HashingPool, PasswordHasher
-
 from security.stamps import Stamps
+
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
     from security.database import Database
     from security.secrets import Keyring
     from specs.exchange import Call, Outcome
     from sso.system import SingleSignOn
-log = logging.getLogger("gatewright.runtime")
 
+log = logging.getLogger("gatewright.runtime")
 
 
 class Runtime:
@@ -73,13 +73,13 @@ class Runtime:
             enqueue=self.queue.enqueue,
             jobs=self.jobs,
         )
-
-    def _hash(self, password: str) -> str:
-        return self.hashing.run(lambda: self.hasher.hash(password))
         self._stamps = stamps or Stamps()
         self._listener = listener
         self._sso: tuple[str, SingleSignOn] | None = None
         self._sso_services: list[Deployed] = []
+
+    def _hash(self, password: str) -> str:
+        return self.hashing.run(lambda: self.hasher.hash(password))
 
     def executor(self, configuration: Configuration, catalogue: Catalogue) -> LeasedExecutor:
         """What runs the services of *catalogue* with the connections of *configuration*."""
@@ -134,12 +134,12 @@ class Runtime:
         """Give everything back."""
         self.guard.close()
         self.hashing.close()
+        self._stamps.close()
         self.database.close()
 
 
 class LeasedExecutor(LocalExecutor):
     """A snapshot's executor: its services see the snapshot's connections, and it knows when nobody needs them any more."""
-        self._stamps.close()
 
     def __init__(self, catalogue: Catalogue, platform: Platform, guard: Guard, leases: Sequence[Lease]) -> None:
         super().__init__(catalogue, platform, guard)
