@@ -24,6 +24,7 @@ from backends.cache import sweep_cache
 from backends.changelog import releases
 from backends.clock import utc_now
 from backends.consumer import Consumer
+from backends.examples import Examples, sweep_samples
 from backends.leases import Lease, sweep_leases
 from backends.scheduler import Scheduler
 from gateway.bounds import Bounds
@@ -34,6 +35,7 @@ from gateway.limit_stores import Stores, durable_store, open_store
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.quotas import Limits
+from gateway.recording import Recorder
 from gateway.reload import Reloader
 from gateway.replay import Nonces
 from gateway.runtime import Runtime
@@ -88,6 +90,8 @@ class Gateway:
             first_use=Nonces(self._limit_store).first_use,
             listener=options.reached_at,
             history=lambda: releases(self.runtime.deployments),
+            examples=(examples := Examples(database)),
+            recorder=(recorder := Recorder(examples)),
         )
         self.reloader = Reloader(self.runtime, compiler, self._took_up)
         self.pipeline = Pipeline(lambda: self.reloader.snapshot, self._record)
@@ -98,6 +102,7 @@ class Gateway:
         self._greenlets = [
             gevent.spawn(self.reloader.run, gevent.sleep),
             gevent.spawn(self._watch_over),
+            gevent.spawn(recorder.run, gevent.sleep),
             *self._background(),
         ]
         # Whoever is told that we serve, and asks /status at once, finds us there.
@@ -116,7 +121,7 @@ class Gateway:
             while self._consumer.running:
                 gevent.sleep(0.05)
         self._consumer.give_back()
-        gevent.joinall(self._greenlets[2:], timeout=1.0)
+        gevent.joinall(self._greenlets[3:], timeout=1.0)
         gevent.killall(self._greenlets, timeout=1.0)
         self.metrics.write()
         self.journal.stop()
@@ -139,6 +144,7 @@ class Gateway:
         chores: list[Callable[[], object]] = [
             lambda: sweep_cache(runtime.database, utc_now()),
             lambda: sweep_leases(runtime.database, utc_now()),
+            lambda: sweep_samples(runtime.database, utc_now()),
             lambda: sweep_key_users(runtime.database, utc_now()),
             lambda: queue.sweep(utc_now()),
             lambda: self._stores.sweep(),

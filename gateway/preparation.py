@@ -23,6 +23,7 @@ from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
 from gateway.limit_stores import open_store
 from gateway.options import Options
+from gateway.rehearsal import Rehearsal
 from security.database import Database
 from security.references import References
 from security.secrets import Keyring
@@ -69,7 +70,10 @@ def read_document(options: Options) -> Document:
 def deployments_of(database: Database, keyring: Keyring) -> Deployments:
     """The deployments of an installation, as every process has them."""
     policies = policies_of(Store(database, keyring))
-    return Deployments(database, keyring.ring("edge"), builtin=deployed_from(builtins), policies=policies)
+    rehearsal = Rehearsal(database, keyring)
+    return Deployments(
+        database, keyring.ring("edge"), builtin=deployed_from(builtins), policies=policies, rehearse=rehearsal
+    )
 
 
 def deploy_folder(options: Options, database: Database, deployments: Deployments) -> None:

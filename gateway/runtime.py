@@ -25,6 +25,7 @@ from backends.platform import Platform
 from gateway.built_in import sso_of
 from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
+from gateway.rehearsal import Rehearsal
 from security.passwords import HashingPool, PasswordHasher
 from security.stamps import Stamps
 
@@ -60,7 +61,11 @@ class Runtime:
         self.hashing = HashingPool()
         self.store = Store(database, keyring, hash_password=self._hash)
         self.deployments = Deployments(
-            database, keyring.ring("edge"), builtin=deployed_from(builtins), policies=policies_of(self.store)
+            database,
+            keyring.ring("edge"),
+            builtin=deployed_from(builtins),
+            policies=policies_of(self.store),
+            rehearse=Rehearsal(database, keyring),
         )
         self.connections = Connections()
         self.guard = Guard(enforce=enforce)

@@ -44,9 +44,11 @@ from specs.registry import Registry
 if TYPE_CHECKING:
     from backends.catalogue import Catalogue, Deployed
     from backends.changelog import Release
+    from backends.examples import Examples
     from backends.executors import Executor
     from gateway.configuration.objects import Configuration
     from gateway.pipeline import Step
+    from gateway.recording import Recorder
     from specs.formats import Format
     from sso.system import SingleSignOn
 
@@ -70,6 +72,7 @@ class Snapshot:
     channels: Mapping[str, Channel] = field(default_factory=dict)
     docs: Docs = field(default_factory=Docs)
     history: Callable[[], Sequence[Release]] = tuple
+    examples: Examples | None = None
     faults: tuple[str, ...] = ()
 
 
@@ -77,7 +80,7 @@ class Compiler:
     """Compiles snapshots. *verifier* and *limits* live as long as the process; *pause* lets others go on.
 
     *first_use* tells replayed credentials (`gateway.replay`); *listener* is where the gateway is reached if no public URL is
-    configured.
+    configured. *recorder* takes samples where channels want them, and *examples* are those that documents show.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class Compiler:
         first_use: FirstUse,
         listener: str,
         history: Callable[[], Sequence[Release]] = tuple,
+        examples: Examples | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._verifier = verifier
         self.address_files = AddressFiles(pause)
@@ -97,6 +102,8 @@ class Compiler:
         self._first_use = first_use
         self._listener = listener
         self._history = history
+        self._examples = examples
+        self._recorder = recorder
         self._formats: dict[tuple[str, int | None], Format] = {}
         self._channels: dict[str, tuple[Any, Channel]] = {}
         self._parts: dict[Any, Any] = {}
@@ -155,6 +162,7 @@ class Compiler:
             channels={name: channel for name, (_, channel) in channels.items()},
             docs=docs_of(configuration),
             history=self._history,
+            examples=self._examples,
             faults=tuple(faults),
         )
 
@@ -236,6 +244,7 @@ class Compiler:
         # Of several services only what the channel, its callers and the gateway have in common is limited here.
         tuning = next(iter(tunings.values())) if len(tunings) == 1 else None
         self._equip(channel, settings, settings.security, shared, tuning, path)
+        self._sample(channel, deployed, tunings)
         for found in channel.routes():
             if found.answers is not None:
                 requirements = settings.security if found.secured else ()
@@ -298,6 +307,20 @@ class Compiler:
         channel.steps = (*steps, *answer)
         # SECURITY: A52, A24. A preflight holds no credentials; it passes the admission of the channel all the same.
         channel.options_steps = (*([admit] if admission else []), answer_options)
+
+    def _sample(
+        self, channel: Channel, deployed: Mapping[str, Deployed | None], tunings: Mapping[str, Definition | None]
+    ) -> None:
+        """Give *channel* one step more where calls of its services are to be kept as samples."""
+        own = getattr(channel.settings, "samples", None)
+        rules = {}
+        for service, one in deployed.items():
+            tuning = tunings[service]
+            rule = own or (tuning.settings.samples if tuning is not None else None)
+            if one is not None and rule is not None:
+                rules[one.name] = rule
+        if rules and self._recorder is not None:
+            channel.steps = (*channel.steps, self._recorder.step(channel, rules))
 
     def _security(self, requirements: Any, shared: Shared, path: str) -> Security | None:
         if not requirements:

@@ -10,6 +10,9 @@ GET  /services                               what is deployed
 GET  /services/{name}/versions               its versions
 POST /services                               deploy {"files": {"x.py": "..."}}; refused without --allow-deploy
 POST /services/{name}/rollback               {"version": N}
+GET  /examples[?service=&promoted=]          samples of real calls, and the documentation's examples
+GET  /examples/{number}                      one of them; DELETE takes it away
+POST /examples/{number}/promote              {"title": "..."}: documents show it
 GET  /limits/explain?channel=&consumer=&address=   how such a call stands: every level, which binds, when it frees
 GET  /limits/top                             who is refused most
 POST /limits/reset                           {"channel": "...", "consumer": "...", "level": "..."}
@@ -24,6 +27,7 @@ import falcon
 import orjson
 
 from gateway.admin.configuration import ConfigurationResource, HistoryResource, RollbackResource
+from gateway.admin.examples import ExampleResource, ExamplesResource, PromotionResource
 from gateway.admin.health import MetricsResource, ReadyResource, StatusResource
 from gateway.admin.installation import Installation
 from gateway.admin.limits import Counting, ExplainResource, ResetResource, TopResource
@@ -63,6 +67,9 @@ def make_app(installation: Installation) -> Any:
     app.add_route("/services/{set_name}/versions", VersionsResource(installation))
     app.add_route("/services/{set_name}/rollback", SetRollbackResource(installation))
     app.add_route("/services/{set_name}/unpin", SetUnpinResource(installation))
+    app.add_route("/examples", ExamplesResource(installation))
+    app.add_route("/examples/{number:int}", ExampleResource(installation))
+    app.add_route("/examples/{number:int}/promote", PromotionResource(installation))
     counting = Counting(installation)
     app.add_route("/limits/explain", ExplainResource(counting))
     app.add_route("/limits/top", TopResource(counting))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.permission import Admission, Authority
     from gateway.pipeline import Step
     from gateway.quotas import Quotas
+    from specs.contract import Contract
     from specs.documents.interface import Operation
     from specs.exchange import Exchange
     from specs.problems import Problem
@@ -87,6 +88,10 @@ class Channel:
     def operations(self) -> Iterable[Operation]:
         """What can be called here, for documents; nothing where the channel is none for programs."""
         return ()
+
+    def called(self, exchange: Exchange) -> Contract | None:
+        """The contract of the service that answered, where a service did."""
+        return None
 
     def open(self, exchange: Exchange) -> None:
         """Open: read the body as far as the operation and the credentials in it, where `opens` is true. Raises Problem."""

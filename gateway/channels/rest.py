@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from gateway import channels
 from gateway.channels import Route
 from gateway.configuration.parts import Formats, Levels
+from gateway.configuration.sampling import Sampling
 from gateway.documentation.operations import rest_operations
 from specs import negotiation
 from specs.compiled import CompiledContract, without_details
@@ -63,6 +64,9 @@ class Channel(channels.Channel):
         compress: Size | None = setting(
             "answers of at least this size are compressed for callers that ask", default=None
         )
+        samples: Sampling | None = setting(
+            "real calls that are kept to make examples of; what the service says if left out", default=None
+        )
 
         json_depth: Levels | None = setting(
             "most levels that a JSON body is nested; the gateway's if left out", default=None
@@ -93,6 +97,9 @@ class Channel(channels.Channel):
         if self._contract is not None:
             contract = self._contract.contract
             yield from rest_operations(self.name, self.word, self.settings, self._methods(), contract)
+
+    def called(self, exchange: Exchange) -> Contract | None:
+        return self._contract.contract if self._contract is not None else None
 
     # validate
 

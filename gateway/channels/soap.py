@@ -16,6 +16,7 @@ from urllib.parse import quote
 from gateway import channels
 from gateway.channels import Route
 from gateway.channels.rest import Cors, Runtime, not_deployed, told
+from gateway.configuration.sampling import Sampling
 from gateway.documentation.operations import soap_operations
 from specs import soap
 from specs.documents import wsdl
@@ -97,6 +98,9 @@ class Channel(channels.Channel):
             default=None,
         )
         operation_limits: dict[str, LimitName] = setting("limit definitions of operations, by their names", default={})
+        samples: Sampling | None = setting(
+            "real calls that are kept to make examples of; what each service says if left out", default=None
+        )
         wsdl: Literal["secured", "public", "off"] = setting(
             "who gets the description at ?wsdl (a WS-Security token cannot be sent there): those who may call, everybody, nobody",
             default="secured",
@@ -157,6 +161,10 @@ class Channel(channels.Channel):
     def operations(self) -> Iterator[Documented]:
         contracts = {name: operation.contract for name, operation in self._operations.items()}
         yield from soap_operations(self.name, self.settings, self.endpoint.namespace, contracts, self._url)
+
+    def called(self, exchange: Exchange) -> Contract | None:
+        opened: Opened | None = exchange.opened
+        return opened.operation.contract if opened is not None and opened.operation is not None else None
 
     # open
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_installation, refusing
+from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, examples, open_installation, refusing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BREAKS = 3
 
 app = typer.Typer(help="Documents made from declarations.", no_args_is_help=True)
+app.add_typer(examples.app, name="examples")
 
 
 @app.callback()

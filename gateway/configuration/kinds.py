@@ -18,6 +18,7 @@ from typing import Any, Literal
 from backends.jobs import Job as ScheduledJob
 from backends.schedules import zone_of
 from gateway.configuration.parts import Addresses, ApiKey, Groups, Levels, PathTemplate, Requirements
+from gateway.configuration.sampling import Sampling
 from security.limits.rules import LimitDefinition
 from specs.names import LimitName, ServiceName
 from specs.problems import ConfigurationError, nearest
@@ -101,6 +102,10 @@ class Gateway(Settings):
     max_body: Size = setting("largest request body, unless a channel says otherwise", default="8MiB")
     contract_changes: Literal["refuse", "warn", "allow"] = setting(
         "what becomes of a change of services or channels that breaks callers: it is refused, taken and told, or taken",
+        default="warn",
+    )
+    example_changes: Literal["refuse", "warn", "allow"] = setting(
+        "what becomes of services that answer the documentation's examples differently: refused, taken and told, or taken",
         default="warn",
     )
     json_depth: Levels = setting(
@@ -192,6 +197,11 @@ class Service(Settings):
     contract_changes: Literal["refuse", "warn", "allow"] | None = setting(
         "what becomes of a change that breaks its callers; what the gateway says if left out", default=None
     )
+    example_changes: Literal["refuse", "warn", "allow"] | None = setting(
+        "what becomes of a version that answers its examples differently; what the gateway says if left out",
+        default=None,
+    )
+    samples: Sampling | None = setting("real calls that are kept to make examples of; none if left out", default=None)
     description: str = setting("a sentence for documents", default="")
 
 

@@ -6,23 +6,29 @@ the next is kept by what was shown, never by who asked.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from backends.rehearsal import misfits
+from gateway.documentation.operations import with_examples
 from gateway.identification import Security
 from security.limits import NANOSECONDS, REQUESTS
-from specs.documents.interface import Interface, Operation, Policy, Scheme
+from specs.documents.interface import Example, Interface, Operation, Policy, Scheme
 from specs.exchange import ANONYMOUS, Identity
-from specs.problems import Problem
+from specs.problems import BackendUnavailable, Problem
 
 if TYPE_CHECKING:
+    from backends.examples import Example as Kept
     from gateway.channels import Channel
     from gateway.configuration.kinds import Docs
     from gateway.snapshot import Snapshot
     from security.limits import Charge
     from specs.exchange import Exchange
+
+log = logging.getLogger("gatewright.documentation")
 
 MOST_KEPT = 32
 
@@ -69,6 +75,7 @@ class Audience:
             Security([[one] for one in definitions.values()], secured.failed) if secured is not None else None
         )
         self._kept: OrderedDict[Any, Interface] = OrderedDict()
+        self.examples = examples_of(snapshot)
 
     @property
     def varies(self) -> str:
@@ -127,12 +134,25 @@ class Audience:
         """Everything there is, whoever may call it."""
         return self._interface([(channel, operations, ()) for channel, operations in self._operations])
 
+    def _with_examples(self, operation: Operation) -> Operation:
+        """*operation* with the real calls that still fit its contract."""
+        contract = operation.contract
+        fitting = [
+            Example(one.title, one.input, one.output)
+            for one in self.examples.get(contract.service, ())
+            if next(misfits(contract, one.input, one.output), None) is None
+        ]
+        return with_examples(operation, fitting) if fitting else operation
+
     def _interface(self, parts: list[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]]) -> Interface:
         operations = []
         for _, found, limits in parts:
             refusals = ("quota-exceeded", "address-not-allowed") if limits else ()
             operations += [
-                replace(one, limits=limits, refusals=tuple(dict.fromkeys((*one.refusals, *refusals)))) for one in found
+                replace(
+                    self._with_examples(one), limits=limits, refusals=tuple(dict.fromkeys((*one.refusals, *refusals)))
+                )
+                for one in found
             ]
         named = {name for operation in operations for choice in operation.security for name in choice}
         schemes = [scheme_of(self._definitions[name]) for name in sorted(named) if name in self._definitions]
@@ -148,6 +168,15 @@ class Audience:
             license=docs.license,
             about=docs.namespaces,
         )
+
+
+def examples_of(snapshot: Snapshot) -> Mapping[str, Sequence[Kept]]:
+    """The examples of each service; none where they cannot be read: documents are made all the same."""
+    try:
+        return snapshot.examples.promoted() if snapshot.examples is not None else {}
+    except BackendUnavailable as error:
+        log.warning("documents are made without examples: %s", error)
+        return {}
 
 
 def scheme_of(definition: Any) -> Scheme:

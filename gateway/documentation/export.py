@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backends.changelog import releases
+from backends.examples import Examples
 from gateway.documentation import files
 from gateway.documentation.assets import asset
 from gateway.documentation.audience import Audience
@@ -43,6 +44,7 @@ def export(installation: Installation, folder: Path) -> Iterator[Path]:
             first_use=Nonces(store).first_use,
             listener="http://127.0.0.1:8000",
             history=lambda: releases(runtime.deployments),
+            examples=Examples(installation.database),
         )
         configuration = runtime.store.load()
         catalogue = runtime.catalogue(configuration, runtime.deployments.load())

@@ -50,6 +50,8 @@ _HEADERS: Final = {
     "RateLimit": ("What is left of each quota, and when there is more.", '"standard";r=99;t=1'),
     "RateLimitPolicy": ("The quotas that this call counts against: their sizes and windows in seconds.", '"standard";q=100;w=60'),
     "RetryAfter": ("Seconds after which the same request may be sent again.", "1"),
+    "Deprecation": ("Since when, or from when on, this is deprecated (RFC 9745).", "@1796083200"),
+    "Sunset": ("When this ends (RFC 8594).", "Wed, 30 Jun 2027 22:00:00 GMT"),
     "WwwAuthenticate": ("How to prove who is calling, once for each way there is.", 'Basic realm="Partners"'),
 }  # fmt: skip
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -118,10 +120,16 @@ class _Document:
             spec.components.security_scheme(self._schemes[scheme.name], _scheme(scheme))
         if self._operations:
             spec.components.schema("Problem", PROBLEM)
+            endings = [operation.lifetime for operation in self._operations if operation.lifetime]
+            unused = {
+                "Deprecation": not any(lifetime.deprecated for lifetime in endings),
+                "Sunset": not any(lifetime.sunset for lifetime in endings),
+            }
             for name, (description, example) in _HEADERS.items():
-                spec.components.header(
-                    name, {"description": description, "schema": {"type": "string"}, "example": example}
-                )
+                if not unused.get(name):
+                    spec.components.header(
+                        name, {"description": description, "schema": {"type": "string"}, "example": example}
+                    )
         for name, schema in self._schemas.items():
             spec.components.schema(name, schema)
         for name, answer in self._answers.items():
@@ -132,7 +140,7 @@ class _Document:
 
     def _operation(self, operation: Operation) -> dict[str, Any]:
         contract = operation.contract
-        described = [contract.documentation or contract.summary, operation.description]
+        described = [contract.documentation or contract.summary, operation.description, _ending(operation)]
         if operation.limits:
             described.append("**Limits:** " + ", ".join(policy.sentence for policy in operation.limits) + ".")
         found: dict[str, Any] = {
@@ -141,8 +149,10 @@ class _Document:
             "description": "\n\n".join(text for text in described if text) or contract.service,
             "tags": [contract.namespace or "services"],
         }
-        if operation.deprecated:
+        if operation.lifetime.deprecated:
             found["deprecated"] = True
+        if operation.lifetime.sunset:
+            found["x-sunset"] = operation.lifetime.sunset.when.date().isoformat()
         if parameters := self._parameters(operation):
             found["parameters"] = parameters
         if operation.has_body and (body := self._body(operation)):
@@ -204,6 +214,10 @@ class _Document:
         headers = {"X-Request-Id": _header("RequestId")}
         if operation.limits:
             headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
+        if operation.lifetime.deprecated:
+            headers["Deprecation"] = _header("Deprecation")
+        if operation.lifetime.sunset:
+            headers["Sunset"] = _header("Sunset")
         found: dict[str, Any] = {}
         for status in operation.contract.statuses or (200,):
             content = self._content(operation) if status not in (204, 304) else {}
@@ -257,6 +271,12 @@ class _Document:
                 shown = _examples(operation, partial(answer_example, operation, word))
                 content[media_type] = {"schema": schema, **shown}
         return {"content": content} if content else {}
+
+
+def _ending(operation: Operation) -> str:
+    lifetime = operation.lifetime
+    more = f" [What to do instead]({lifetime.page})." if lifetime.page else ""
+    return f"**{lifetime.sentence}**{more}" if lifetime else ""
 
 
 def _namespace(name: str) -> str:
