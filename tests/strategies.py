@@ -2,7 +2,8 @@
 
 `contracts()` gives contracts with an input and an output of any types, nested; `values_of(contract, "input")` gives what the
 service would hold: native Python values (``Decimal``, ``date``, ``bytes``, a list for a CSV), absent optional members left out.
-`mirrored(contract)` has the input as its output too, so that its writer gives the wire form of an input.
+`mirrored(contract)` has the input as its output too, so that its writer gives the wire form of an input. `representable` tells
+what SOAP has a form for.
 
 Both take *alphabet*, the characters that texts and names are made of: `XML_CHARACTERS` is what XML 1.0 can carry.
 """
@@ -206,3 +207,32 @@ _SIMPLE: dict[str, st.SearchStrategy[Any]] = {
     "uuid": st.uuids().map(lambda value: uuid.UUID(str(value))),
     "bytes": st.binary(max_size=12),
 }
+
+
+def representable(value: Any, fields: tuple[Field, ...] | None) -> bool:
+    """Whether SOAP has a form of its own for *value*: it has none for an optional list that is empty, nor for a null beside one."""
+    if not isinstance(value, dict) or fields is None:
+        return True
+    for field in fields:
+        held = value.get(field.name)
+        if field.type in ("list", "dictlist"):
+            if field.name in value and held is None and not field.nullable:
+                return False
+            if held == [] and not field.required:
+                return False
+            item = field.items if field.type == "list" else Field("item", "dict", fields=field.fields)
+            if held == [None] and field.nullable:
+                return False
+            if item is not None and not all(representable_item(one, item) for one in held or ()):
+                return False
+        elif not representable(held, field.fields if field.type in ("dict", "nested") else None):
+            return False
+    return True
+
+
+def representable_item(value: Any, field: Field) -> bool:
+    if field.type == "list":
+        return field.items is None or all(representable_item(one, field.items) for one in value or ())
+    if field.type == "dictlist":
+        return all(representable(one, field.fields) for one in value or ())
+    return representable(value, field.fields)

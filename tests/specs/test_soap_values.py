@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
-from strategies import XML_CHARACTERS, contracts, mirrored, values_of
+from strategies import XML_CHARACTERS, contracts, mirrored, representable, values_of
 
 from specs import soap
 from specs.compiled import CompiledContract
@@ -22,35 +22,6 @@ from specs.values import compile_output
 JSON, XML = json_.Format(), xml.Format()
 URN = "urn:test"
 LAW = settings(deadline=None, max_examples=50, suppress_health_check=list(HealthCheck))
-
-
-def representable(value: Any, fields: tuple[Field, ...] | None) -> bool:
-    """Whether SOAP has a form of its own for *value*: it has none for an optional list that is empty, nor for a null beside one."""
-    if not isinstance(value, dict) or fields is None:
-        return True
-    for field in fields:
-        held = value.get(field.name)
-        if field.type in ("list", "dictlist"):
-            if field.name in value and held is None and not field.nullable:
-                return False
-            if held == [] and not field.required:
-                return False
-            item = field.items if field.type == "list" else Field("item", "dict", fields=field.fields)
-            if held == [None] and field.nullable:
-                return False
-            if item is not None and not all(representable_item(one, item) for one in held or ()):
-                return False
-        elif not representable(held, field.fields if field.type in ("dict", "nested") else None):
-            return False
-    return True
-
-
-def representable_item(value: Any, field: Field) -> bool:
-    if field.type == "list":
-        return field.items is None or all(representable_item(one, field.items) for one in value or ())
-    if field.type == "dictlist":
-        return all(representable(one, field.fields) for one in value or ())
-    return representable(value, field.fields)
 
 
 def as_message(version: Version, contract: Contract, value: Any) -> bytes:
