@@ -23,6 +23,7 @@ from typing import Literal
 from backends.narrowing import tightened
 from specs.contract import UNSET, Contract, Field
 from specs.documents.wsdl import pascal
+from specs.lifetime import Lifetime, Moment
 from specs.xml_text import is_name
 
 Effect = Literal["safe", "strict", "breaks"]
@@ -123,6 +124,9 @@ def _manners(old: Contract, new: Contract) -> _Told:
             f"the namespace was '{old.namespace}' and is '{new.namespace}', that of the WSDL unless its channel has one"
         )
         yield said, "safe", "breaks"
+    if (old.deprecated, old.sunset) != (new.deprecated, new.sunset):
+        ending = Lifetime(Moment(new.deprecated) or None, Moment(new.sunset) or None).sentence
+        yield ending[:1].lower() + ending[1:].rstrip(".") if ending else "it is not going away any more", *_SAFE
     if old.documentation != new.documentation:
         yield "its documentation", *_SAFE
 

@@ -16,7 +16,7 @@ from gateway.authenticators import Authenticator, Credential, Tools, Verifying
 from gateway.built_in import built_in_channels, docs_of
 from gateway.channels import Channel
 from gateway.channels.rest import Runtime
-from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs
+from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs, lifetime_of
 from gateway.configuration.objects import Definition
 from gateway.identification import Consumers, Security
 from gateway.linked import Linked
@@ -38,6 +38,7 @@ from gateway.routes import Routes
 from security.address_files import AddressFiles, AddressSet
 from security.credentials import ApiKeys
 from specs.exchange import Identity
+from specs.lifetime import Lifetime, Moment
 from specs.problems import ConfigurationError
 from specs.registry import Registry
 
@@ -220,6 +221,9 @@ class Compiler:
         tunings = {service: configuration.find("services", service) for service in services}
         named = {name for alternative in settings.security for name in alternative}
         definitions = [configuration.find("security", name) for name in sorted(named)]
+        lifetimes = {service: _lifetime(settings, tunings[service], deployed[service]) for service in services}
+        docs = docs_of(configuration)
+        ends = bool(lifetime_of(settings) or any(lifetimes.values()))
         key = (
             (docs.enabled, docs.path) if ends else None,
             definition.digest,
@@ -235,12 +239,18 @@ class Compiler:
         if before is not None and before[0] == key:
             return before
         runtimes = {
-            service: self._runtime(configuration, settings, deployed[service], tunings[service]) for service in services
+            service: self._runtime(configuration, settings, deployed[service], tunings[service])._replace(
+                lifetime=lifetimes[service]
+            )
+            for service in services
         }
         if not services:
             runtimes[""] = self._runtime(configuration, settings, None, None)._replace(kept=kept)
-        public_url = configuration.gateway.public_url or self._listener
-        channel: Channel = kind.build(definition.name, settings, runtimes, public_url.rstrip("/"))
+        public_url = (configuration.gateway.public_url or self._listener).rstrip("/")
+        channel: Channel = kind.build(definition.name, settings, runtimes, public_url)
+        if ends:
+            page = f"{public_url}{docs.path}" if docs.enabled else ""
+            channel.notices = notices_of(lifetime_of(settings), lifetimes, deployed, page)
         # Of several services only what the channel, its callers and the gateway have in common is limited here.
         tuning = next(iter(tunings.values())) if len(tunings) == 1 else None
         self._equip(channel, settings, settings.security, shared, tuning, path)
@@ -357,6 +367,35 @@ class Shared:
     allowed: list[AddressSet]
     configuration: Configuration
     people: SingleSignOn | None
+
+
+def _lifetime(settings: Any, tuning: Definition | None, deployed: Deployed | None) -> Lifetime:
+    """What callers of a service by a channel are told of its end: the channel's word goes before the service's."""
+    said = lifetime_of(settings).over(lifetime_of(tuning.settings if tuning is not None else None))
+    if deployed is None:
+        return said
+    deprecated, sunset = (
+        Moment(text) if text else None for text in (deployed.contract.deprecated, deployed.contract.sunset)
+    )
+    return said.over(Lifetime(deprecated, sunset))
+
+
+def notices_of(
+    own: Lifetime, services: Mapping[str, Lifetime], deployed: Mapping[str, Deployed | None], docs: str
+) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The headers of a channel's answers by service, those of the channel itself under the empty name.
+
+    *docs* is where the documentation is, if anywhere.
+    """
+    notices = {"": own.headers(docs)}
+    for service, lifetime in services.items():
+        one = deployed[service]
+        name = one.name if one is not None else service
+        if lifetime:
+            notices[name] = lifetime.headers(f"{docs}/services/{quote(name)}" if docs else "")
+            if len(services) == 1:
+                notices[""] = notices[name]
+    return notices
 
 
 def consumers_of(definitions: Iterable[Definition]) -> Consumers:

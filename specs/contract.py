@@ -104,6 +104,7 @@ class Contract:
     *schema* is a JSON Schema 2020-12 of the payload with its local references bundled. *verbs* are the HTTP methods that
     the service has handlers for, empty where ``handle`` takes all. *statuses* and *problems* (status, code, detail) are those
     that its source says it answers with, for documents alone. *deadline* is in seconds, 0 where the channel decides.
+    *deprecated* and *sunset* are moments (`specs.lifetime`), empty where there are none.
     """
 
     service: str
@@ -126,6 +127,8 @@ class Contract:
     verbs: tuple[str, ...] = ()
     deadline: float = 0.0
     blocking: bool = False
+    deprecated: str = ""
+    sunset: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """The contract as JSON values; what has its default is left out."""

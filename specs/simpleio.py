@@ -23,6 +23,7 @@ from specs import models, schema
 from specs.bounds import limit_faults
 from specs.contract import UNSET, Contract, Field
 from specs.elements import fields_of
+from specs.lifetime import Deprecated, Moment
 from specs.mismatch import Mismatch
 from specs.problems import ConfigurationError, nearest
 from specs.reading import compile_input, value_reader
@@ -81,6 +82,8 @@ def contract_of(
             verbs=() if isinstance(declaration, Mapping) else verbs_of(declaration),
             deadline=float(Seconds.read(get("deadline") or 0, "deadline")),
             blocking=bool(get("blocking")),
+            deprecated=str(Deprecated.read(get("deprecated") or False, "deprecated")),
+            sunset=str(Moment.read(get("sunset"), "sunset")) if get("sunset") else "",
         )
         compile_input(contract)
         compile_output(contract)

@@ -5,11 +5,12 @@ A channel object is one channel of one snapshot, with everything computed that c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
 from specs import settings
+from specs.lifetime import Deprecated, Moment
 from specs.settings import Seconds, Size, setting
 
 if TYPE_CHECKING:
@@ -71,13 +72,23 @@ class Channel:
         cors: Cors | None = setting("pages of which other origins may call", default=None)
         enabled: bool = setting("whether the channel takes calls", default=True)
         description: str = setting("a sentence for the documentation", default="")
-        deprecated: bool = setting("whether callers are told that the channel is going away", default=False)
+        deprecated: Deprecated = setting(
+            "whether callers are told that the channel is going away: a date, or true", default=False
+        )
+        sunset: Moment | None = setting(
+            "when the channel ends, as callers are told; it goes on until it is removed", default=None
+        )
+        deprecation_page: str = setting(
+            "URL of what callers are to do instead; the documentation of the service if left out", default=""
+        )
 
     name: str
     admission: Admission
     security: Security
     authority: Authority
     quotas: Quotas
+    #: Headers of every answer that tell of a deprecation: by the service that was called, else under the empty name.
+    notices: Mapping[str, Sequence[tuple[str, str]]] = {}
     steps: tuple[Step, ...] = ()
     options_steps: tuple[Step, ...] = ()
 

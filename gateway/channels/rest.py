@@ -15,6 +15,7 @@ from specs.compiled import CompiledContract, without_details
 from specs.compression import encode_content, encode_stream, tells_secrets
 from specs.exchange import Call, Outcome
 from specs.formats import Parsed
+from specs.lifetime import UNENDING, Lifetime
 from specs.names import ServiceName
 from specs.problems import Fault, Problem
 from specs.query import parse_query
@@ -46,6 +47,7 @@ class Runtime(NamedTuple):
     validate: bool = True
     error_details: str = "full"
     kept: Any = None
+    lifetime: Lifetime = UNENDING
 
 
 class Channel(channels.Channel):
@@ -96,7 +98,8 @@ class Channel(channels.Channel):
     def operations(self) -> Iterator[Operation]:
         if self._contract is not None:
             contract = self._contract.contract
-            yield from rest_operations(self.name, self.word, self.settings, self._methods(), contract)
+            lifetime = self._runtime.lifetime
+            yield from rest_operations(self.name, self.word, self.settings, self._methods(), contract, lifetime)
 
     def called(self, exchange: Exchange) -> Contract | None:
         return self._contract.contract if self._contract is not None else None

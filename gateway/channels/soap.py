@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
@@ -140,6 +141,8 @@ class Channel(channels.Channel):
             )
             for operation, contract in self.endpoint.operations.items()
         }
+        endings = {name: operation.runtime.lifetime.sentence for name, operation in self._operations.items()}
+        self.endpoint = replace(self.endpoint, endings={name: text for name, text in endings.items() if text})
         self._missing = [service for service in runtimes if service not in deployed]
         self._max_body = max(runtime.max_body for runtime in runtimes.values())
         self._cors = Cors(settings.cors, ["POST"]) if settings.cors is not None else None
@@ -160,7 +163,8 @@ class Channel(channels.Channel):
 
     def operations(self) -> Iterator[Documented]:
         contracts = {name: operation.contract for name, operation in self._operations.items()}
-        yield from soap_operations(self.name, self.settings, self.endpoint.namespace, contracts, self._url)
+        lifetimes = {name: operation.runtime.lifetime for name, operation in self._operations.items()}
+        yield from soap_operations(self.name, self.settings, self.endpoint.namespace, contracts, lifetimes, self._url)
 
     def called(self, exchange: Exchange) -> Contract | None:
         opened: Opened | None = exchange.opened

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from gateway.configuration.kinds import KINDS, Consumer, Sso, place
+from gateway.configuration.kinds import KINDS, Consumer, Sso, lifetime_of, place
 from gateway.configuration.loader import DEEPEST, load, positions
 from gateway.configuration.parts import METHODS
 from gateway.routes import Routes
@@ -89,6 +89,10 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
                     warnings.append(Warned(path, f"the service '{reference}' is not deployed"))
             elif reference not in names[reference.kind]:
                 errors.append(_unknown(path, reference, names[reference.kind]))
+        try:
+            lifetime_of(held).check(place(kind, name))
+        except ConfigurationError as error:
+            errors.append(error)
         if isinstance(held, LimitDefinition):
             warnings += [Warned(place(kind, name), sentence) for sentence in held.compile(name).warnings]
     errors.extend(_clashing_paths(settings))

@@ -20,6 +20,7 @@ from backends.schedules import zone_of
 from gateway.configuration.parts import Addresses, ApiKey, Groups, Levels, PathTemplate, Requirements
 from gateway.configuration.sampling import Sampling
 from security.limits.rules import LimitDefinition
+from specs.lifetime import Deprecated, Lifetime, Moment
 from specs.names import LimitName, ServiceName
 from specs.problems import ConfigurationError, nearest
 from specs.registry import Registry
@@ -197,6 +198,9 @@ class Service(Settings):
     contract_changes: Literal["refuse", "warn", "allow"] | None = setting(
         "what becomes of a change that breaks its callers; what the gateway says if left out", default=None
     )
+    deprecated: Deprecated = setting("whether callers are told that it is going away: a date, or true", default=False)
+    sunset: Moment | None = setting("when it ends, as callers are told; it goes on until it is removed", default=None)
+    deprecation_page: str = setting("URL of what callers are to do instead; its documentation if left out", default="")
     example_changes: Literal["refuse", "warn", "allow"] | None = setting(
         "what becomes of a version that answers its examples differently; what the gateway says if left out",
         default=None,
@@ -386,6 +390,13 @@ def read_object(word: str, body: Any, path: str) -> Settings:
 def place(kind: str, name: str) -> str:
     """The path of an object in its document: ``channels.get-customer``, ``gateway``."""
     return kind if KINDS[kind].single else f"{kind}.{name}"
+
+
+def lifetime_of(settings: Any) -> Lifetime:
+    """What the settings of a channel or service say of its end; nothing for other settings, or none."""
+    if not hasattr(settings, "sunset"):
+        return Lifetime()
+    return Lifetime(settings.deprecated or None, settings.sunset, settings.deprecation_page)
 
 
 def _listed(value: Any) -> list[Any]:

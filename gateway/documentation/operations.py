@@ -15,12 +15,13 @@ from specs import soap
 from specs.contract import Contract
 from specs.documents.interface import BODILESS, Example, Operation, Sample, operation_ids
 from specs.documents.samples import input_sample, output_sample
+from specs.lifetime import Lifetime
 from specs.problems import Problem
 from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 
 
 def rest_operations(
-    name: str, kind: str, settings: Any, methods: Sequence[str], contract: Contract
+    name: str, kind: str, settings: Any, methods: Sequence[str], contract: Contract, lifetime: Lifetime
 ) -> Iterator[Operation]:
     """One operation for each method of a channel. What depends on its caller is not in it: see `gateway.documentation.audience`."""
     path, variables, converted = openapi_path(settings.path)
@@ -37,7 +38,7 @@ def rest_operations(
             security=tuple(tuple(str(one) for one in choice) for choice in settings.security),
             refusals=tuple(_refusals(settings, method, contract, converted, formats=len(settings.format))),
             description=settings.description,
-            deprecated=settings.deprecated,
+            lifetime=lifetime,
             hosts=tuple(settings.host),
         )
 
@@ -75,7 +76,12 @@ def _refusals(settings: Any, method: str, contract: Contract, converted: bool, *
 
 
 def soap_operations(
-    name: str, settings: Any, namespace: str, contracts: Mapping[str, Contract], url: str
+    name: str,
+    settings: Any,
+    namespace: str,
+    contracts: Mapping[str, Contract],
+    lifetimes: Mapping[str, Lifetime],
+    url: str,
 ) -> Iterator[Operation]:
     """The operations of a SOAP endpoint, by their names; *url* is where it is called, and described."""
     path, variables, _ = openapi_path(settings.path)
@@ -97,7 +103,7 @@ def soap_operations(
             security=tuple(tuple(str(one) for one in choice) for choice in settings.security),
             refusals=tuple(_refusals(settings, "POST", contract, False, formats=1)),
             description=settings.description,
-            deprecated=settings.deprecated,
+            lifetime=lifetimes[operation],
             hosts=tuple(settings.host),
             links=links if settings.wsdl != "off" else (),
             action=operation,

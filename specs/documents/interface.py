@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from specs.contract import Contract, Field
+from specs.lifetime import UNENDING, Lifetime
 
 #: Methods whose input comes by path and query alone: a body on them means nothing to caches and proxies.
 BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
@@ -103,7 +104,7 @@ class Operation:
     limits: tuple[Policy, ...] = ()
     refusals: tuple[str, ...] = ()
     description: str = ""
-    deprecated: bool = False
+    lifetime: Lifetime = UNENDING
     hosts: tuple[str, ...] = ()
     requests: tuple[Sample, ...] = ()
     answers: tuple[Sample, ...] = ()

@@ -40,6 +40,8 @@ def _operation(interface: Interface, operation: Operation) -> Iterator[str]:
     formats = ", ".join(operation.formats)
     security = " or ".join(" with ".join(choice) for choice in operation.security) or "none"
     yield f"**{operation.method} `{operation.path}`** (channel `{operation.channel}`; {formats}; credentials: {security})\n"
+    if operation.lifetime:
+        yield f"**{operation.lifetime.sentence}**\n"
     for place, fields in (
         ("Path", operation.path_fields),
         ("Query", operation.query_fields),

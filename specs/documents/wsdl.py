@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as declared
 from typing import Final
 from urllib.parse import quote
 
@@ -59,6 +60,7 @@ class Endpoint:
     namespace: str
     operations: Mapping[str, Contract]
     documentation: str = ""
+    endings: Mapping[str, str] = declared(default_factory=dict)  #: which operations are going away, in words
 
     @classmethod
     def of(cls, channel: str, contracts: Sequence[Contract], namespace: str = "", documentation: str = "") -> Endpoint:
@@ -125,7 +127,7 @@ def write_wsdl(endpoint: Endpoint, address: str, versions: Sequence[str] = VERSI
     for operation, contract in endpoint.operations.items():
         lines += [
             f'    <wsdl:operation name="{operation}">',
-            *_documentation(contract.documentation, "      "),
+            *_documentation(_told(contract, endpoint.endings.get(operation, "")), "      "),
             f'      <wsdl:input message="tns:{operation}Input"/>',
             f'      <wsdl:output message="tns:{operation}Output"/>',
             f'      <wsdl:fault name="{FAULT_ELEMENT}" message="tns:{FAULT_MESSAGE}"/>',
@@ -144,6 +146,10 @@ def write_wsdl(endpoint: Endpoint, address: str, versions: Sequence[str] = VERSI
         ]
     lines += ["  </wsdl:service>", "</wsdl:definitions>", ""]
     return "\n".join(lines).encode()
+
+
+def _told(contract: Contract, ending: str) -> str:
+    return f"{ending}\n\n{contract.documentation}".strip()
 
 
 def _documentation(text: str, indent: str, tag: str = "wsdl:documentation") -> list[str]:

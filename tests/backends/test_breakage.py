@@ -103,6 +103,12 @@ def test_what_a_message_is_wrapped_in_concerns_json_alone_and_what_an_operation_
     ]
 
 
+def test_what_is_going_away_is_said_and_breaks_nobody_yet():
+    ending = {"deprecated": "2026-12-01", "sunset": "2027-06-30"}
+    assert told({}, ending) == [("deprecated since 1 December 2026; it ends on 30 June 2027", NONE)]
+    assert told(ending, {}) == [("it is not going away any more", NONE)]
+
+
 def test_a_schema_file_that_takes_less_is_said():
     old = {"schema": {"properties": {"a": {"type": "number"}}}}
     new = {"schema": {"properties": {"a": {"type": "integer"}}, "required": ["a"]}}

@@ -16,6 +16,7 @@ from specs.documents.markdown import write_markdown
 from specs.documents.postman import collection
 from specs.documents.samples import sample_of
 from specs.documents.snippets import LANGUAGES, request_of
+from specs.lifetime import Lifetime, Moment
 from specs.schema import Schema, schema_of
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -47,7 +48,8 @@ def interface(**more):
                   (("partners",), ("staff", "device")), LIMITED,
                   ("bad-request", "invalid-input", "unauthenticated", "quota-exceeded", "internal-error")),
         Operation("update", "update", "rest", "PUT", "/customers/{cust_id}", UPDATE, ("cust_id",), ("json", "form"),
-                  (("partners",),), refusals=("malformed-body", "body-too-large", "unsupported-media-type"), deprecated=True),
+                  (("partners",),), refusals=("malformed-body", "body-too-large", "unsupported-media-type"),
+                  lifetime=Lifetime(Moment("2026-12-01"), Moment("2027-06-30"), "https://acme.example/instead")),
         Operation("add", "add", "rest", "POST", "/books", ADD),
     )  # fmt: skip
     schemes = (
@@ -121,7 +123,9 @@ def test_Z39_verbs_path_query_and_body_are_the_real_ones():
     assert sorted(put["requestBody"]["content"]) == [
         "application/json", "application/x-www-form-urlencoded", "multipart/form-data",
     ]  # fmt: skip
-    assert put["deprecated"] is True
+    assert (put["deprecated"], put["x-sunset"]) == (True, "2027-06-30")
+    assert "Deprecated since 1 December 2026; it ends on 30 June 2027." in put["description"]
+    assert {"Deprecation", "Sunset"} <= put["responses"]["200"]["headers"].keys()
 
 
 def test_each_status_that_can_happen_is_there_with_its_problem():
