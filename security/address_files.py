@@ -15,52 +15,75 @@ import logging
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from socket import AF_INET, inet_pton
+from typing import TypeAlias
 
 from security.addresses import CACHE_SIZE, AddressList, parse_address, parse_network
 from specs.problems import ConfigurationError
 
 log = logging.getLogger("gatewright.addresses")
 
+Growing: TypeAlias = "array[int] | list[int]"
+
 #: How a setting names a file instead of a network.
 PREFIX = "file:"
-#: So many lines are read before others get their turn: about 5 ms.
-AT_ONCE = 2000
+#: So many lines are read, or ranges put in order, before others get their turn: half a millisecond.
+AT_ONCE = 500
 MAX_BYTES = 256 << 20
 
 
 class Ranges:
     """A set of addresses, as ranges that neither touch nor overlap. Built whole, never changed."""
 
-    # PERF: a million random IPv4 networks: 8 MB, 3 s to read in pieces of 5 ms, 0.1 us a look-up of an address seen before,
-    # 1.3 us of a new one.
+    # PERF: a million IPv4 networks: 8 MB, 1.1 s to read in pieces of half a millisecond, 0.1 us a look-up of an address seen before, 1.3 us
+    # of a new one. Nothing here is an object for each network while it is read: a million tuples took 200 MB more, and
+    # collecting garbage among them stopped a worker for 3 s.
 
-    def __init__(self, four: list[tuple[int, int]], six: list[tuple[int, int]]) -> None:
-        self._starts = {4: array("I", [first for first, _ in four]), 6: [first for first, _ in six]}
-        self._ends = {4: array("I", [last for _, last in four]), 6: [last for _, last in six]}
+    def __init__(self, four: tuple[array[int], array[int]], six: tuple[list[int], list[int]]) -> None:
+        self._starts: dict[int, Sequence[int]] = {4: four[0], 6: six[0]}
+        self._ends: dict[int, Sequence[int]] = {4: four[1], 6: six[1]}
         self._answers: dict[str, bool] = {}
 
     @classmethod
     def read(cls, lines: Iterable[str], pause: Callable[[], None] = lambda: None) -> Ranges:
         """The networks of *lines*; ``#`` begins a comment. *pause* is called now and then. Raises ConfigurationError."""
-        # By their first bits, so that no sort takes long.
-        piles: dict[int, dict[int, list[tuple[int, int]]]] = {4: {}, 6: {}}
+        # First and last address as one number, in piles by their first bits, so that no sort takes long.
+        four = [array("Q") for _ in range(1 << _PILE_BITS)]
+        six: dict[int, list[int]] = {}
         for number, line in enumerate(lines, 1):
             if number % AT_ONCE == 0:
                 pause()
+            # PERF: most lines are this simple, and are read in a third of the time.
+            base, slash, digits = line.strip().partition("/")
+            hosts = _HOST_BITS.get(slash + digits)
+            if hosts is not None:
+                try:
+                    first = int.from_bytes(inet_pton(AF_INET, base))
+                except OSError:
+                    pass
+                else:
+                    if not first & hosts:
+                        four[first >> 32 - _PILE_BITS].append(first << 32 | first | hosts)
+                        continue
             text = line.partition("#")[0].strip()
             if not text:
                 continue
             try:
-                version, network, length = parse_network(text)
+                version, first, length = parse_network(text)
             except ConfigurationError as error:
                 # SECURITY: the line is not repeated: a file that somebody named by mistake may hold anything.
                 raise ConfigurationError(f"line {number}", "not an address or network", error.remedy[:60]) from None
-            size = 32 if version == 4 else 128
-            last = network | ((1 << (size - length)) - 1)
-            piles[version].setdefault(network >> (size - 12), []).append((network, last))
-        return cls(_merged(piles[4], pause), _merged(piles[6], pause))
+            if version == 4:
+                four[first >> 32 - _PILE_BITS].append(first << 32 | first | (1 << 32 - length) - 1)
+            else:
+                last = first | (1 << 128 - length) - 1
+                six.setdefault(first >> 128 - _PILE_BITS, []).append(first << 128 | last)
+        found_four, found_six = (array("I"), array("I")), (list[int](), list[int]())
+        _merge(four, 32, found_four, pause)
+        _merge((six[key] for key in sorted(six)), 128, found_six, pause)
+        return cls(found_four, found_six)
 
     def __contains__(self, text: str) -> bool:
         try:
@@ -81,17 +104,28 @@ class Ranges:
         return len(self._starts[4]) + len(self._starts[6])
 
 
-def _merged(piles: dict[int, list[tuple[int, int]]], pause: Callable[[], None]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for key in sorted(piles):
-        pause()
-        for first, last in sorted(piles[key]):
-            if merged and first <= merged[-1][1] + 1:
-                if last > merged[-1][1]:
-                    merged[-1] = (merged[-1][0], last)
-            else:
-                merged.append((first, last))
-    return merged
+_PILE_BITS = 12
+_HOST_BITS = {"": 0, **{f"/{length}": (1 << 32 - length) - 1 for length in range(33)}}
+
+
+def _merge(
+    piles: Iterable[Sequence[int]], bits: int, found: tuple[Growing, Growing], pause: Callable[[], None]
+) -> None:
+    """Put the ranges of *piles*, each a pair of addresses of so many *bits* in one number, in order, joined where they touch."""
+    starts, ends = found
+    mask, reached, done = (1 << bits) - 1, -2, 0
+    for pile in piles:
+        for pair in sorted(pile):
+            first, last = pair >> bits, pair & mask
+            if first > reached + 1:
+                starts.append(first)
+                ends.append(last)
+                reached = last
+            elif last > reached:
+                ends[-1] = reached = last
+            done += 1
+            if done % AT_ONCE == 0:
+                pause()
 
 
 class AddressFile:

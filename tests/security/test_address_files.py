@@ -1,17 +1,46 @@
 """Lists of addresses in files: the same answers as an `AddressList`, read anew when they change, a million lines if need be."""
 
+import ipaddress
 import random
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from security.address_files import AddressFiles, AddressSet, Ranges
 from security.addresses import AddressList
+from specs.problems import ConfigurationError
 
 four = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
     lambda pair: f"{'.'.join(map(str, (pair[0] >> (32 - pair[1]) << (32 - pair[1])).to_bytes(4)))}/{pair[1]}"
 )
+
+
+six = st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 128)).map(
+    lambda pair: f"{ipaddress.IPv6Address(pair[0] >> (128 - pair[1]) << (128 - pair[1]))}/{pair[1]}"
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(networks=st.lists(six, max_size=20), probes=st.lists(st.integers(0, 2**128 - 1), max_size=10))
+def test_ranges_of_ipv6_hold_what_a_list_of_the_same_networks_holds(networks, probes):
+    ranges, plain = Ranges.read(networks), AddressList(networks)
+    edges = [
+        int(ipaddress.ip_network(network)[end]) + more for network in networks for end in (0, -1) for more in (-1, 0, 1)
+    ]
+    for number in {*probes, *(edge for edge in edges if 0 <= edge < 2**128)}:
+        text = str(ipaddress.IPv6Address(number))
+        assert (text in ranges) == (text in plain)
+
+
+@pytest.mark.parametrize(
+    "line", ["10.0.0.1/", "10.0.0.1/8", "010.0.0.0/8", "10/8", "10.0.0.0/33", "10.0.0.0/-1", "a # b", "1.2.3.4 5.6.7.8"]
+)
+def test_a_line_that_is_no_network_is_named_and_not_repeated(line):
+    with pytest.raises(ConfigurationError) as caught:
+        Ranges.read(["10.0.0.0/8", "  # nothing  ", line])
+    assert (caught.value.path, caught.value.message) == ("line 3", "not an address or network")
 
 
 @settings(max_examples=200, deadline=None)
@@ -80,3 +109,4 @@ def test_many_networks_are_read_in_short_pieces():
     assert longest < 0.25
     assert lines[77].partition("/")[0] in ranges
     assert ranges._starts[4].itemsize + ranges._ends[4].itemsize == 8
+    assert len(ranges) < 30_000
