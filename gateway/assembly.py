@@ -102,6 +102,7 @@ class Gateway:
         self._greenlets = [
             gevent.spawn(self.reloader.run, gevent.sleep),
             gevent.spawn(self._watch_over),
+            gevent.spawn(self._read_addresses_anew),
             gevent.spawn(recorder.run, gevent.sleep),
             *self._background(),
         ]
@@ -219,11 +220,16 @@ class Gateway:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             self.metrics.facts["limits"] = self._stores.facts()
-            self._compiler.address_files.check()
             try:
                 self.metrics.write()
             except OSError as error:
                 log.error("metrics cannot be written: %s", error.strerror)
+
+    def _read_addresses_anew(self) -> None:
+        """Each second: files of addresses that have changed. WHY apart: a million lines take their time, and metrics go on."""
+        while True:
+            gevent.sleep(1.0)
+            self._compiler.address_files.check()
 
     def _trusts(self, peer: str) -> bool:
         return peer in self.reloader.snapshot.trusted
