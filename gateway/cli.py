@@ -27,6 +27,7 @@ from gateway.commands import (  # noqa: E402
     connection,
     docs,
     explain,
+    keys,
     limits,
     service,
     serving,
@@ -46,6 +47,7 @@ app.add_typer(service.app, name="service")
 app.add_typer(connection.app, name="connection")
 app.add_typer(limits.app, name="limits")
 app.add_typer(administration.admin, name="admin")
+app.add_typer(keys.app, name="keys")
 app.add_typer(docs.app, name="docs")
 app.add_typer(completion.app, name="completion")
 serving.add_to(app)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from security.transit import Transit
 from specs.problems import ConfigurationError
 
 RINGS = ("edge", "connections")
@@ -78,8 +79,6 @@ class Document:
         """What wraps its keys. Raises ConfigurationError where Vault is named in a way that cannot be."""
         if self.vault is None:
             return Plain()
-        from security.transit import Transit
-
         return Transit.of(self.vault)
 
     def as_bytes(self) -> bytes:

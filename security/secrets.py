@@ -32,6 +32,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from security import key_file
 from security.key_file import KEY_BYTES, RINGS, Document, Held, Plain
+from security.transit import Transit
 from specs.problems import ConfigurationError, nearest
 
 __all__ = ["RINGS", "KeyMissing", "Keyring", "Ring", "SecretError", "identity_of", "key_id_of"]
@@ -269,6 +270,46 @@ class Keyring:
 
         self._change(ring, without)
         return lambda: self._change(ring, lambda _, held: Held(held.active, {**held.texts, key_id: forgotten}))
+
+    @property
+    def wrapped(self) -> bool:
+        """Whether the keys in the file are encrypted by another one. Raises ConfigurationError."""
+        return self.path is not None and key_file.read(self.path)[0].vault is not None
+
+    def wrap(self, transit: Transit | None) -> None:
+        """Have the keys in the file encrypted by *transit*; None writes them as they are. Raises ConfigurationError."""
+        self._rewrite(lambda document: (transit.as_place() if transit is not None else None, None))
+
+    def rewrap(self) -> None:
+        """Bring the keys in the file under the newest version of the key that wraps them. Raises ConfigurationError."""
+
+        def again(document: Document) -> tuple[dict[str, str] | None, Callable[[list[str]], list[str]] | None]:
+            if document.vault is None:
+                raise ConfigurationError("keys", "the keys are not wrapped", "wrap them first")
+            return dict(document.vault), Transit.of(document.vault).rewrap
+
+        self._rewrite(again)
+
+    def _rewrite(
+        self, change: Callable[[Document], tuple[dict[str, str] | None, Callable[[list[str]], list[str]] | None]]
+    ) -> None:
+        """Write each key in another way; which keys there are stays."""
+        if self.path is None:
+            raise ConfigurationError("keys", "this keyring has no file", "open it from one")
+        with key_file.locked(self.path):
+            document, _ = key_file.read(self.path)
+            self._take_up(document, keep=True)
+            vault, again = change(document)
+            rings = {}
+            for name, held in document.rings.items():
+                texts = list(held.texts.values())
+                made = Document({}, vault)
+                new = again(texts) if again else made.wrapping.wrap([self._opened[text] for text in texts])
+                rings[name] = Held(held.active, dict(zip(held.texts, new, strict=True)))
+            rewritten = Document(rings, vault)
+            # What cannot be opened again is not written.
+            self._take_up(rewritten, keep=True)
+            key_file.replace(self.path, rewritten.as_bytes())
 
     def _change(self, name: str, change: Callable[[Document, Held], Held]) -> None:
         if self.path is None:
