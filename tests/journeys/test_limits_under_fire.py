@@ -184,6 +184,9 @@ def assert_within(found, rate, *, lost=0):
         opened = spans[first][0]
         assert sum(1 for a, b in spans if a >= opened and b < opened + rate.period_ns) <= rate.most_in(rate.period_ns)
     allowed = least(found, rate)
+    print(
+        f"{total} admitted and {lost} lost; {allowed} asked for, {rate.most_in(span)} allowed at most; {dict(found.counts)}"
+    )
     assert total + lost >= 0.98 * allowed, f"{total} of {allowed}, {lost} lost, {found.silence:.1f} s of silence"
 
 
@@ -250,6 +253,10 @@ def test_four_workers_on_redis(on_redis, algorithm):
     assert_within(found, parse_rate(RATE, algorithm=algorithm)[0])
 
 
+def test_four_workers_on_redis_while_one_is_killed_each_second(on_redis):
+    _while_workers_die(on_redis, 3)
+
+
 def test_four_workers_while_redis_is_killed_and_started_again(on_redis):
     _while_redis_dies(on_redis, 5)
 
@@ -257,6 +264,11 @@ def test_four_workers_while_redis_is_killed_and_started_again(on_redis):
 @pytest.mark.soak
 def test_minutes_of_killed_workers(on_shared_memory):
     _while_workers_die(on_shared_memory, 120)
+
+
+@pytest.mark.soak
+def test_minutes_of_killed_workers_on_redis(on_redis):
+    _while_workers_die(on_redis, 120)
 
 
 @pytest.mark.soak
