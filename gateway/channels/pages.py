@@ -59,7 +59,9 @@ class Channel(channels.Channel):
     class Settings(channels.Channel.Settings):
         """Settings of a channel of pages."""
 
-        application: Application = setting("what is shown: docs, the documentation", default="docs")
+        application: Application = setting(
+            "what is shown: docs, the documentation, or accounts, the pages of single sign-on", default="docs"
+        )
         methods: Methods | None = setting("HTTP methods that reach the application", default=["GET"])
         also: Paths = setting("further paths that lead to the application", default=[])
 
@@ -86,7 +88,10 @@ class Channel(channels.Channel):
         wsgi.call(self.pages.application, exchange, exchange.body, self.pages.mount)
 
     def write(self, exchange: Exchange) -> None:
-        exchange.response_headers.extend((*HEADERS, *exchange.limit_headers))
+        # An application may be stricter than all of them are.
+        said = {name.lower() for name, _ in exchange.response_headers}
+        exchange.response_headers.extend(header for header in HEADERS if header[0].lower() not in said)
+        exchange.response_headers.extend(exchange.limit_headers)
 
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         body, content_type = _JSON.render_problem(problem, exchange.cid)

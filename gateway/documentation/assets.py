@@ -53,23 +53,34 @@ def _file(name: str) -> bytes:
 
 def brand(docs: Docs) -> str:
     """The style sheet of the settings: their colour, made readable on each ground, and their own rules."""
-    light, dark = (readable(docs.colour, ground) for ground in _GROUNDS.values())
+    light, dark = tints(docs.colour)
     return (
         f":root {{ --accent: {light}; }}\n"
         f"@media (prefers-color-scheme: dark) {{ :root {{ --accent: {dark}; }} }}\n{docs.css}\n"
     )
 
 
+def tints(colour: str) -> tuple[str, str]:
+    """*colour* as it can be read in the light scheme, and in the dark one."""
+    light, dark = (readable(colour, ground) for ground in _GROUNDS.values())
+    return light, dark
+
+
 def logo(docs: Docs) -> Asset:
     """The logo of the settings; else the first letter of the title on their colour."""
-    given = docs.logo.strip()
+    return mark(docs.logo, docs.title, docs.colour)
+
+
+def mark(picture: str, title: str, colour: str) -> Asset:
+    """A *picture* as settings have it; where it is empty, the first letter of *title* on *colour*."""
+    given = picture.strip()
     if given.startswith("data:"):
         head, _, body = given.partition(",")
         return Asset(base64.b64decode(body), head[5:].partition(";")[0])
     if given:
         return Asset(given.encode(), "image/svg+xml")
-    letter = next((character.upper() for character in docs.title if character.isalnum()), "A")
-    colour = readable(docs.colour, (255, 255, 255))
+    letter = next((character.upper() for character in title if character.isalnum()), "A")
+    colour = readable(colour, (255, 255, 255))
     return Asset(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="{colour}"/>'
         f'<text x="16" y="22.5" text-anchor="middle" font-family="system-ui,sans-serif" font-weight="700" font-size="19" '

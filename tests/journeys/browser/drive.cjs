@@ -1,0 +1,102 @@
+// A browser that does what it is told, with scripts switched off: one JSON command a line on stdin, one JSON answer a line.
+// node drive.cjs BASE
+const fs = require("fs");
+const readline = require("readline");
+const puppeteer = require("puppeteer-core");
+
+const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+const base = process.argv[2];
+const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+const options = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic --hide-scrollbars";
+const seen = { foreign: [], said: [] };
+let browser, context, page, size = [1280, 860];
+
+const schemed = (scheme) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
+
+async function fresh() {
+  context = await browser.createBrowserContext();
+  page = await context.newPage();
+  page.setDefaultTimeout(60000);
+  await page.setJavaScriptEnabled(false);
+  await page.setViewport({ width: size[0], height: size[1] });
+  await page.setExtraHTTPHeaders({ "Accept-Language": "en" });
+  page.on("request", (request) => {
+    if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(base)) seen.foreign.push(request.url());
+  });
+  page.on("console", (message) => {
+    // A status that says what is wrong with a form is no fault of the page's.
+    if (["error", "warn"].includes(message.type()) && !/status of (40|42)/.test(message.text())) seen.said.push(message.text());
+  });
+  page.on("pageerror", (error) => seen.said.push(String(error)));
+}
+
+async function violations(scheme) {
+  await schemed(scheme);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth + 1);
+  // Axe waits on timers, which a page without scripts has none of; the page itself has no script.
+  await page.setJavaScriptEnabled(true);
+  const result = await page.evaluate(`${axe}; axe.run(document, {runOnly: ${JSON.stringify(rules)}})`);
+  await page.setJavaScriptEnabled(false);
+  const found = result.violations.map((one) => `${scheme} ${one.id}: ${one.nodes[0].html.slice(0, 200)} ${one.nodes[0].failureSummary}`);
+  return wide ? [...found, `${scheme} wider than the screen`] : found;
+}
+
+const commands = {
+  open: async ({ path }) => void (await page.goto(path.startsWith("http") ? path : base + path)),
+  language: async ({ code }) => void (await page.setExtraHTTPHeaders({ "Accept-Language": code })),
+  resize: async ({ width, height }) => void (await page.setViewport({ width: (size = [width, height])[0], height })),
+  // Fields are found by their labels, as people find them.
+  fill: async ({ label, value }) => {
+    const id = await page.evaluate((text) => [...document.querySelectorAll("label")].find((one) => one.textContent.trim() === text)?.htmlFor, label);
+    if (!id) throw new Error(`no field '${label}' on ${page.url()}`);
+    await page.$eval(`#${id}`, (one) => (one.tagName === "SELECT" ? null : (one.value = "")));
+    if ((await page.$eval(`#${id}`, (one) => one.tagName)) === "SELECT") await page.select(`#${id}`, value);
+    else await page.type(`#${id}`, value);
+  },
+  press: async ({ name, place = 0 }) => {
+    const found = [];
+    for (const one of await page.$$("button, a")) {
+      const said = await one.evaluate((element) => [element.textContent.trim(), element.getAttribute("aria-label")]);
+      if (said.includes(name)) found.push(one);
+    }
+    if (!found[place]) throw new Error(`nothing called '${name}' on ${page.url()}: ${await page.$eval("body", (one) => one.innerText)}`);
+    await Promise.all([page.waitForNavigation(), found[place].click()]);
+  },
+  text: async () => page.$eval("body", (one) => one.innerText),
+  title: async () => page.title(),
+  where: async () => page.url().slice(base.length),
+  focused: async () => page.evaluate(() => document.activeElement.textContent.trim() || document.activeElement.id),
+  tab: async ({ times }) => {
+    const passed = [];
+    for (let i = 0; i < times; i++) {
+      await page.keyboard.press("Tab");
+      passed.push(await page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim()));
+    }
+    return passed;
+  },
+  cookies: async () => (await context.cookies()).map(({ name, value, httpOnly, secure, sameSite }) => ({ name, value, httpOnly, secure, sameSite })),
+  enter: async () => void (await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")])),
+  look: async () => [...(await violations("light")), ...(await violations("dark"))],
+  shoot: async ({ file, scheme, whole = true }) => {
+    await schemed(scheme);
+    await page.screenshot({ path: file, fullPage: whole, type: file.split(".").pop(), ...(file.endsWith("webp") && { quality: 82 }) });
+  },
+  fresh,
+  seen: async () => seen,
+};
+
+(async () => {
+  browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM, args: options.split(" ") });
+  await fresh();
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const { command, ...given } = JSON.parse(line);
+    let answer;
+    try {
+      answer = { done: (await commands[command](given)) ?? null };
+    } catch (error) {
+      answer = { failed: String(error) };
+    }
+    process.stdout.write(JSON.stringify(answer) + "\n");
+  }
+  await browser.close();
+})();
