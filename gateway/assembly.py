@@ -149,6 +149,7 @@ class Gateway:
             lambda: sweep_key_users(runtime.database, utc_now()),
             lambda: queue.sweep(utc_now()),
             lambda: self._stores.sweep(),
+            self._sweep_people,
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
@@ -157,6 +158,11 @@ class Gateway:
             gevent.spawn(self._scheduler.run, self._stopping),
             gevent.spawn(KeyUse(runtime.database, runtime.keyring).run, self._stopping),
         ]
+
+    def _sweep_people(self) -> None:
+        people = self.runtime.people
+        if people is not None:
+            people.sweep()
 
     def _took_up(self, snapshot: Snapshot, configuration: Configuration) -> None:
         self._configured_jobs: Mapping[str, Any] = {

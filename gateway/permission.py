@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.quotas import user_of
 from security.address_files import AddressSet
 from specs.problems import Problem
 
 if TYPE_CHECKING:
     from specs.exchange import Exchange
+
+#: By name, the addresses that somebody may call from, all where there are none, and those that they may not.
+Bound = Mapping[str, tuple[AddressSet, AddressSet]]
 
 
 class Admission:
@@ -46,16 +51,18 @@ class Admission:
 class Authority:
     """What an identity needs beyond being proven: one of the channel's *groups*, and an address that it is bound to.
 
-    *addresses* are, by name, the addresses that a consumer may call from (all where there are none) and may not.
+    *addresses* are, by name, the addresses that a consumer may call from (all where there are none) and may not; *people* are
+    those of users.
     """
 
-    def __init__(self, groups: frozenset[str], addresses: Mapping[str, tuple[AddressSet, AddressSet]]) -> None:
+    def __init__(self, groups: frozenset[str], addresses: Bound, people: Bound = MappingProxyType({})) -> None:
         self._groups = groups
         self._any = not groups or "*" in groups
         self._addresses = addresses
+        self._people = people
 
     def __bool__(self) -> bool:
-        return not self._any or bool(self._addresses)
+        return not self._any or bool(self._addresses or self._people)
 
     def authorise(self, exchange: Exchange) -> None:
         """Raises Problem 403."""
@@ -63,9 +70,14 @@ class Authority:
         if not self._any and not self._groups & identity.groups:
             raise Problem.of("forbidden", "this caller is in none of the groups that may call here")
         if identity.kind == "consumer":
-            bound = self._addresses.get(identity.name)
-            if bound is None:
-                return
-            allowed, denied = bound
-            if exchange.address in denied or (allowed and exchange.address not in allowed):
-                raise Problem.of("address-not-allowed", "this caller may not call from this address")
+            _admit(self._addresses.get(identity.name), exchange.address)
+        if identity.user and self._people:
+            _admit(self._people.get(user_of(identity)), exchange.address)
+
+
+def _admit(bound: tuple[AddressSet, AddressSet] | None, address: str) -> None:
+    if bound is None:
+        return
+    allowed, denied = bound
+    if address in denied or (allowed and address not in allowed):
+        raise Problem.of("address-not-allowed", "this caller may not call from this address")

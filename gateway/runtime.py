@@ -99,6 +99,11 @@ class Runtime:
             platform = replace(platform, sso=people)
         return LeasedExecutor(catalogue, platform, self.guard, leases)
 
+    @property
+    def people(self) -> SingleSignOn | None:
+        """Single sign-on as it was taken up last."""
+        return self._sso[1] if self._sso is not None else None
+
     def single_sign_on(self, configuration: Configuration) -> SingleSignOn | None:
         """Single sign-on by the settings of *configuration*; None where it is off. Raises BackendUnavailable.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from gateway.authenticators import Authenticator, Credential, Tools, Verifying
-from gateway.built_in import built_in_channels, docs_of
+from gateway.built_in import built_in_channels, docs_of, sso_of
 from gateway.channels import Channel
 from gateway.channels.rest import Runtime
 from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs, lifetime_of
@@ -201,7 +201,16 @@ class Compiler:
             allowed=[self._allowed(settings.allow)] if settings.allow else [],
             configuration=configuration,
             people=people,
+            users=self._users(configuration),
         )
+
+    def _users(self, configuration: Configuration) -> dict[str, tuple[AddressSet, AddressSet]]:
+        people = sso_of(configuration)
+        return {
+            name: (self._allowed(one.allow), self._denied(one.deny))
+            for name, one in (people.settings.users.items() if people is not None else ())
+            if one.allow or one.deny
+        }
 
     def _allowed(self, networks: Iterable[str]) -> AddressSet:
         """A list of those who may; a file of it that cannot be read holds nobody."""
@@ -296,7 +305,7 @@ class Compiler:
         security = self._security(requirements, shared, path)
         # Whoever need not prove who they are cannot be in a group either.
         groups = frozenset(settings.groups) if requirements or not settings.security else frozenset()
-        authority = Authority(groups, shared.addresses)
+        authority = Authority(groups, shared.addresses, shared.users if requirements else {})
         quotas = self._limits.quotas(configuration, channel.name, settings, tuning)
         steps: list[Step] = []
         if admission:
@@ -367,6 +376,7 @@ class Shared:
     allowed: list[AddressSet]
     configuration: Configuration
     people: SingleSignOn | None
+    users: Mapping[str, tuple[AddressSet, AddressSet]]
 
 
 def _lifetime(settings: Any, tuning: Definition | None, deployed: Deployed | None) -> Lifetime:

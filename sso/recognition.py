@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from backends.clock import Clock
 from security.addresses import AddressList
 from specs.exchange import Identity
+from sso import names
 from sso.attributes import Attributes
 from sso.audit import Caller
 from sso.links import Links
@@ -97,7 +98,9 @@ class Recognition:
                 "session": session.id, "app": session.app, "level": session.level, "methods": list(session.methods),
                 "authenticated_at": session.authenticated_at.isoformat(),
             }  # fmt: skip
-        identity = Identity(user.username, "user", definition, frozenset(user.roles), facts, user.id)
+        # One name for one person, however they write it when they log in.
+        name = names.username_key(user.username)
+        identity = Identity(name, "user", definition, frozenset(user.roles), facts, user.id)
         addresses = AddressList(user.addresses) if user.addresses else None
         return Recognised(identity, session, addresses, min(ends, default=None))
 

@@ -27,7 +27,7 @@ from sso.memory import Memory, Watch
 from sso.privacy import Keys
 from sso.problems import refusal
 from sso.settings import SessionRules
-from sso.storage import Storage
+from sso.storage import Storage, tell
 from sso.tokens import digest_of
 
 PREFIX: Final = "gws_"
@@ -250,6 +250,7 @@ class Sessions:
     def raise_epoch(self, connection: Connection, user_id: str, *, keep: str = "") -> None:
         """Within a transaction: whatever was begun by this person before it is dead, but for the session *keep*."""
         users, sessions = tables.users, tables.sessions
+        tell(connection, "session.epoch", user_id)
         connection.execute(update(users).where(users.c.id == user_id).values(session_epoch=users.c.session_epoch + 1))
         self._remove(connection, sessions.c.user_id == user_id, sessions.c.id != keep)
         epoch = select(users.c.session_epoch).where(users.c.id == user_id).scalar_subquery()

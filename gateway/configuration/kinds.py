@@ -265,6 +265,11 @@ class Sso(people.Sso):
         super().check(path)
         if "{" in self.path or self.path == "/":
             raise ConfigurationError(f"{path}.path", f"people cannot log in at '{self.path}'", "write /sso")
+        for name in self.users:
+            if name != name.casefold():
+                raise ConfigurationError(
+                    f"{path}.users.{name}", "user names are kept in lower case", f"write {name.casefold()}"
+                )
 
 
 class Docs(Settings):

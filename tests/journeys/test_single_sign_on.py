@@ -1,29 +1,95 @@
 """People of a gateway that runs: they sign up, log in, and are known on its channels, by any of its workers."""
 
+import hashlib
+import hmac
+import itertools
+import struct
+import time
+from base64 import b32decode
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from people import OTHER, PASSWORD
-from running import gateway
+from running import eventually, gateway
+
+from security.database import open_database
+from security.secrets import Keyring
+from security.stamps import FILE_NAME, Stamps
+from sso.audit import Caller
+from sso.settings import Sso
+from sso.system import COMMAND, SingleSignOn
+from sso.users import NewUser
 
 CONFIGURATION = """
 format: 1
+gateway:
+  trusted_proxies: [127.0.0.9]
 sso:
   enabled: true
   site_name: Acme
-  apps: {crm: {signup: true, login: true}, batch: {login: true}}
+  apps: {crm: {signup: true, login: true}, batch: {login: true}, shut: {}}
   default_app: crm
   signup: {email_confirmation: false}
+  second_factor: {required: "off"}
+  user_limit: each
+  users:
+    limited: {limit: few}
+    far: {deny: [127.0.0.0/8]}
+security:
+  staff: {type: sso}
+  crm-staff: {type: sso, apps: [crm], cookie: false}
+  proven: {type: sso, second_factor: true}
+  partners: {type: basic, groups: "*"}
+  keys: {type: apikey, key: "0123456789abcdef0123456789abcdef"}
+consumers:
+  acme: {groups: [gold], basic: {username: acme, password: "correct horse battery"}}
+limits:
+  each: {rules: [{from: "*", rate: 1000/minute}]}
+  few: {rules: [{from: "*", rate: 3/hour}]}
+channels:
+  who: {type: rest, path: /who, service: people.who, security: [staff, partners, keys]}
+  crm: {type: rest, path: /crm, service: people.who, security: [crm-staff]}
+  proven: {type: rest, path: /proven, service: people.who, security: [proven]}
+  both: {type: rest, path: /both, service: people.who, security: [[staff, keys]]}
+  clerks: {type: rest, path: /clerks, service: people.who, security: [staff], groups: [clerk]}
+  own: {type: rest, path: /own, service: people.own, security: [staff]}
 """
+SERVICES = {
+    "people.py": '''
+    from gatewright import Service
+
+
+    class Who(Service):
+        """Says who calls."""
+
+        def handle(self):
+            one = self.identity
+            self.response.payload = {
+                "name": one.name, "kind": one.kind, "user": one.user, "groups": sorted(one.groups),
+                "facts": dict(one.attributes),
+            }
+
+
+    class Own(Service):
+        """Looks its caller up where people are kept."""
+
+        def handle(self):
+            self.response.payload = {"email": self.sso.users.get(self.identity.user).email}
+    '''
+}
+_numbers = itertools.count(1)
 
 
 class Person:
     """Somebody with a program that calls *running* by the path of each call below ``/sso/v1``."""
 
-    def __init__(self, running, name, password=PASSWORD):
+    def __init__(self, running, name="", password=PASSWORD):
         self.running = running
-        self.name = name
+        self.name = name or f"person-{next(_numbers)}"
         self.password = password
         self.token = ""
         self.id = ""
+        self.session = ""
 
     def call(self, method, path, payload=None, **headers):
         """The status, and the JSON of the answer or the code of the problem."""
@@ -38,34 +104,87 @@ class Person:
         assert self.call("POST", "/signup", given) == (202, {"status": "accepted"})
         return self
 
-    def log_in(self, **more):
+    def log_in(self, app="crm", **more):
         self.token = ""
-        status, told = self.call("POST", "/login", {"username": self.name, "password": self.password, **more})
+        given = {"username": self.name, "password": self.password, **more}
+        status, told = self.call("POST", "/login", given, **{"X-Gateway-App": app})
         assert (status, told.get("status")) == (200, "ok"), told
-        self.token, self.id = told["token"], told["user"]["id"]
+        self.token, self.id, self.session = told["token"], told["user"]["id"], told["session"]["id"]
         return self
+
+    def get(self, path, **headers):
+        """The answer of a channel to this person's program."""
+        return self.running.get(path, headers={"Authorization": f"Bearer {self.token}", **headers})
+
+    def statuses(self, path="/who", count=12):
+        """How a channel answers, each time on a connection of its own, so that all workers are asked."""
+        return {self.get(path).status_code for _ in range(count)}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def running(request, tmp_path_factory):
-    """A gateway with two workers, on a database of each kind."""
+    """A gateway with four workers, on a database of each kind."""
     folder = tmp_path_factory.mktemp("people")
     options = ()
     if request.param == "postgresql":
         options = ("--database", request.getfixturevalue("postgresql_server").new_database())
-    with gateway(folder, CONFIGURATION, workers=2, options=options) as found:
+    with gateway(folder, CONFIGURATION, SERVICES, workers=4, options=options) as found:
+        found.database = options[1] if options else found.data
         yield found
 
 
+@pytest.fixture
+def console(running):
+    """What a command on the same machine reaches."""
+    database = open_database(running.database)
+    stamps = Stamps(running.data / FILE_NAME)
+    settings = Sso.read({"enabled": True, "apps": {"crm": {"login": True}}})
+    yield SingleSignOn(database, Keyring.open(running.data / "keys.json").ring("edge"), settings, stamps=stamps)
+    database.close()
+    stamps.close()
+
+
+@pytest.fixture
+def make(running, console):
+    """Makes people who are there and logged in without a password, for hashing takes long."""
+
+    def made(name="", app="crm", password="", **more):
+        person = Person(running, name)
+        user = console.users.create(NewUser(person.name, f"{person.name}@example.org", password, **more), COMMAND)
+        person.id = user.id
+        caller = Caller(app=app, address="127.0.0.1")
+        row = console.database.read(lambda connection: console.users.row(connection, user.id))
+        opened = console.database.write(
+            lambda connection: console.sessions.open(connection, row, ("password",), caller)
+        )
+        person.token, person.session = opened.token, opened.session.id
+        return person
+
+    return made
+
+
+@pytest.fixture
+def ann(make):
+    return make()
+
+
+def totp_of(secret, moment=None):
+    """RFC 6238, by hand: the code of this moment."""
+    counter = struct.pack(">Q", int(moment or time.time()) // 30)
+    mac = hmac.digest(b32decode(secret), counter, hashlib.sha1)
+    place = mac[-1] & 15
+    return f"{(int.from_bytes(mac[place : place + 4]) & 0x7FFFFFFF) % 10**6:06}"
+
+
 def test_people_sign_up_log_in_and_change_their_password(running):
-    ann = Person(running, "ann").sign_up().log_in()
+    ann = Person(running).sign_up().log_in()
     status, told = ann.call("GET", "/session")
-    assert (status, told["user"]["username"], told["session"]["app"]) == (200, "ann", "crm")
+    assert (status, told["user"]["username"], told["session"]["app"]) == (200, ann.name, "crm")
     assert ann.call("POST", "/me/password", {"current_password": PASSWORD, "new_password": OTHER})[0] == 204
-    assert Person(running, "ann").call("POST", "/login", {"username": "ann", "password": PASSWORD}) == (
+    assert Person(running).call("POST", "/login", {"username": ann.name, "password": PASSWORD}) == (
         401, "invalid-credentials",
     )  # fmt: skip
-    assert Person(running, "ann", OTHER).log_in().call("GET", "/me")[0] == 200
+    assert Person(running, ann.name, OTHER).log_in().call("GET", "/me")[0] == 200
     assert ann.call("POST", "/logout", {}) == (204, None)
     assert ann.call("GET", "/session") == (401, "session-invalid")
 
@@ -74,3 +193,228 @@ def test_the_api_is_in_the_documents_with_its_methods_and_paths(running):
     paths = running.get("/openapi.json").json()["paths"]
     assert set(paths["/sso/v1/sessions/{id}"]) == {"delete"}
     assert {"/sso/v1/signup", "/sso/v1/login", "/sso/v1/users/search", "/sso/v1/audit"} <= set(paths)
+
+
+def test_a_channel_knows_people_by_their_session(running, ann):
+    ann.call("PUT", "/me/attributes/email", {"value": "boss@example.org"})
+    ann.call("PUT", "/me/attributes/secret", {"value": 1, "encrypted": True})
+    told = ann.get("/who").json()
+    assert (told["name"], told["kind"], told["user"], told["groups"]) == (ann.name, "user", ann.id, [])
+    facts = told["facts"]
+    assert (facts["email"], facts["app"], facts["level"], facts["session"]) == (
+        f"{ann.name}@example.org", "crm", 1, ann.session,
+    )  # fmt: skip
+    assert facts["attributes"] == {"email": "boss@example.org"}  # what people say of themselves is kept apart
+    assert ann.get("/own").json() == {"email": f"{ann.name}@example.org"}
+    nobody = running.get("/who")
+    assert nobody.status_code == 401
+    assert 'Bearer realm="staff"' in nobody.headers["WWW-Authenticate"]
+    wrong = running.get("/who", headers={"Authorization": f"Bearer {ann.token[:-1]}x"})
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "unauthenticated")
+
+
+def end_by(what):
+    """What ends the session of a person, by themselves or from the console: each returns what the channel answers then."""
+    return {
+        "logout": lambda console, ann: ann.call("POST", "/logout", {}),
+        "password": lambda console, ann: console.database.write(
+            lambda connection: console.users.set_password(connection, console.users.row(connection, ann.id), "hash")
+        ),
+        "deleted": lambda console, ann: ann.call("DELETE", "/me"),
+        "locked": lambda console, ann: console.users.decide(ann.id, "lock", COMMAND),
+        "revoked": lambda console, ann: console.sessions.end(ann.id, ann.session, COMMAND),
+        "everybody": lambda console, ann: console.sessions.end_everybodys(COMMAND),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["logout", "password", "deleted", "locked", "revoked", "everybody"])
+def test_S24_what_ends_a_session_holds_for_the_next_request_on_every_worker(running, console, ann, what):
+    assert ann.statuses() == {200}
+    end_by(what)(console, ann)
+    assert ann.statuses() == {401}
+
+
+def test_S43_a_role_that_is_taken_away_is_gone_with_the_next_request(console, ann):
+    assert ann.statuses("/clerks", 4) == {403}
+    console.users.change(ann.id, {"roles": ["clerk"]}, COMMAND, allowed=["roles"])
+    assert ann.statuses("/clerks") == {200}
+    console.users.change(ann.id, {"roles": []}, COMMAND, allowed=["roles"])
+    assert ann.statuses("/clerks") == {403}
+
+
+def test_S24_revoked_under_load_nobody_gets_through_afterwards(console, ann):
+    with ThreadPoolExecutor(8) as pool:
+        before = [pool.submit(ann.statuses, "/who", 20) for _ in range(8)]
+        console.sessions.end_all(ann.id, COMMAND)
+        after = [pool.submit(ann.statuses, "/who", 5) for _ in range(8)]
+        assert {status for one in after for status in one.result()} == {401}
+        assert {status for one in before for status in one.result()} <= {200, 401}
+
+
+def test_applications_and_second_factors_that_a_definition_asks_for(make):
+    assert [make(app="batch").get(path).status_code for path in ("/who", "/crm")] == [200, 403]
+    ann = make(password=PASSWORD)
+    assert (ann.get("/crm").status_code, ann.get("/proven").json()["code"]) == (200, "mfa-required")
+    status, enrolment = ann.call("POST", "/me/totp")
+    assert status == 201
+    began = time.time()
+    assert ann.call("POST", "/me/totp/confirm", {"code": totp_of(enrolment["secret"], began)})[0] == 200
+    # The code of the next step is taken already, and is another one.
+    ann.log_in("crm", totp_code=totp_of(enrolment["secret"], began + 30))
+    assert (ann.get("/proven").status_code, ann.get("/proven").json()["facts"]["level"]) == (200, 2)
+
+
+def test_S27_a_session_of_one_application_is_ended_at_another(ann):
+    assert ann.get("/who", **{"X-Gateway-App": "crm"}).status_code == 200
+    assert ann.get("/who", **{"X-Gateway-App": "batch"}).status_code == 401
+    assert ann.statuses() == {401}
+
+
+def test_a_session_and_a_key_together(running, ann):
+    key = {"X-API-Key": "0123456789abcdef0123456789abcdef"}
+    assert ann.get("/both").status_code == 401
+    assert running.get("/both", headers=key).status_code == 401
+    assert ann.get("/both", **key).json()["name"] == ann.name
+
+
+CSRF = [
+    ("no word of where it comes from", {}, 403),
+    ("another site", {"Origin": "https://evil.example"}, 403),
+    ("another site that says nothing else", {"Sec-Fetch-Site": "cross-site"}, 403),
+    ("a neighbour", {"Sec-Fetch-Site": "same-site"}, 403),
+    ("no origin that could be told", {"Origin": "null"}, 403),
+    ("a page of ours", {"Sec-Fetch-Site": "same-origin"}, 200),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), [pytest.param(h, s, id=name) for name, h, s in CSRF])
+def test_S19_by_cookie_what_changes_something_comes_from_a_page_of_ours(running, ann, headers, status):
+    cookie = {"Cookie": f"gw_session_dev={ann.token}"}
+    assert running.get("/who", headers=cookie).json()["name"] == ann.name
+    answer = running.post("/who", headers={**cookie, **headers})
+    assert (answer.status_code, answer.json().get("code", "")) == (status, "csrf-failed" if status == 403 else "")
+    # A token that is sent on purpose needs no such proof.
+    assert running.post("/who", headers={"Authorization": f"Bearer {ann.token}", **headers}).status_code == 200
+
+
+def test_S19_nobody_is_logged_in_by_a_page_of_another_site_and_nothing_is_counted(running, make):
+    ann = make(password=PASSWORD)
+    ann.token = ""
+    wrong = {"username": ann.name, "password": "not the password"}
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        for _ in range(8):
+            assert ann.call("POST", "/login", wrong, **headers) == (403, "csrf-failed")
+    plain = running.post(
+        "/sso/v1/login", data='{"username": "x", "password": "y"}', headers={"Content-Type": "text/plain"}
+    )
+    assert plain.status_code == 415
+    # Eight failures would have made this one wait.
+    ann.log_in()
+
+
+def test_the_cookie_is_one_whose_name_and_number_are_right(running, ann):
+    for cookie in (
+        f"gw_session_dev={ann.token}; gw_session_dev={ann.token}",
+        f"session={ann.token}",
+        "gw_session_dev=",
+    ):
+        assert running.get("/who", headers={"Cookie": cookie}).status_code == 401
+    assert running.get("/crm", headers={"Cookie": f"gw_session_dev={ann.token}"}).status_code == 401
+
+
+def test_S15_the_address_of_a_session_is_that_of_the_peer_or_of_whom_a_trusted_proxy_names(running, make):
+    ann = make(password=PASSWORD)
+    body = f'{{"username": "{ann.name}", "password": "{PASSWORD}"}}'.encode()
+
+    def address(source):
+        head = (
+            f"POST /sso/v1/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            "X-Forwarded-For: 10.9.9.9, 192.0.2.7\r\nConnection: close\r\n\r\n"
+        )
+        with running.connect(source=source) as connection:
+            connection.sendall(head.encode() + body)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        return answer.partition(b'"address":"')[2].partition(b'"')[0].decode()
+
+    assert address("127.0.0.1") == "127.0.0.1"
+    assert address("127.0.0.9") == "192.0.2.7"
+
+
+def test_limits_of_people_count_over_sessions_channels_and_linked_credentials(running, console, make):
+    limited = make("limited")
+    console.links.add(limited.id, "partners", "acme", COMMAND)
+    try:
+        answers = [
+            limited.get("/who"),
+            limited.get("/crm"),
+            running.get("/who", auth=("acme", "correct horse battery")),
+        ]
+        assert [one.status_code for one in answers] == [200, 200, 200]
+        linked = answers[2].json()
+        assert (linked["name"], linked["kind"], linked["user"]) == ("acme", "consumer", limited.id)
+        assert (linked["groups"], linked["facts"]["email"]) == (["gold"], "limited@example.org")
+        assert {limited.get(path).status_code for path in ("/who", "/crm")} == {429}
+        assert running.get("/who", auth=("acme", "correct horse battery")).status_code == 429
+        assert make().get("/who").status_code == 200
+    finally:
+        console.links.remove(limited.id, console.links.all(limited.id)[0].id, COMMAND)
+
+
+def test_S35_a_linked_credential_is_no_way_around_a_second_factor(running, console, ann):
+    basic = ("acme", "correct horse battery")
+    link = console.links.add(ann.id, "partners", "acme", COMMAND)
+    try:
+        assert running.get("/who", auth=basic).json()["user"] == ann.id
+        _, enrolment = ann.call("POST", "/me/totp")
+        assert ann.call("POST", "/me/totp/confirm", {"code": totp_of(enrolment["secret"])})[0] == 200
+        answers = {running.get("/who", auth=basic).json().get("code") for _ in range(8)}
+        assert answers == {"mfa-required"}
+    finally:
+        console.links.remove(ann.id, link.id, COMMAND)
+    assert running.get("/who", auth=basic).json()["user"] == ""
+
+
+def test_Z35_other_definitions_do_what_they_did_where_people_log_in_too(running):
+    told = running.get("/who", headers={"X-API-Key": "0123456789abcdef0123456789abcdef"}).json()
+    assert (told["kind"], told["user"]) == ("credential", "")
+
+
+def test_addresses_that_a_person_may_not_call_from(console, make, ann):
+    assert make("far").get("/who").json()["code"] == "address-not-allowed"
+    console.users.change(ann.id, {"addresses": ["192.0.2.0/24"]}, COMMAND, allowed=["addresses"])
+    assert ann.get("/who").json()["code"] == "address-not-allowed"
+    console.users.change(ann.id, {"addresses": []}, COMMAND, allowed=["addresses"])
+    assert ann.statuses() == {200}
+
+
+def test_what_the_document_says_of_people_is_taken_up_by_every_worker(running, tmp_path, ann):
+    document = tmp_path / "gateway.yaml"
+
+    def apply(text):
+        document.write_text(text)
+        database = ("--database", str(running.database)) if "://" in str(running.database) else ()
+        running.command("config", "apply", str(document), *database)
+
+    def eight(wanted):
+        return {running.get("/sso/v1/config").json()["signup"] for _ in range(8)} == wanted
+
+    apply(CONFIGURATION.replace("crm: {signup: true, login: true}", "crm: {login: true}"))
+    try:
+        assert eventually(lambda: eight({False}), 10)
+        assert ann.statuses() == {200}
+    finally:
+        apply(CONFIGURATION)
+    assert eventually(lambda: eight({True}), 10)
+
+
+def test_S7_people_are_administered_by_super_users_who_log_in(make, ann):
+    boss = make(is_super_user=True)
+    assert ann.call("POST", "/users/search", {}) == (403, "super-user-required")
+    status, found = boss.call("POST", "/users/search", {"query": {"username": ann.name}})
+    assert (status, [user["id"] for user in found["items"]]) == (200, [ann.id])
+    assert boss.call("POST", f"/users/{ann.id}/decide", {"event": "lock", "reason": "ticket 7"}) == (
+        200,
+        {"state": "locked"},
+    )
+    assert ann.statuses() == {401}
+    assert boss.call("GET", "/audit/verify")[1]["good"] is True
