@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from mail_sink import mail_sink
 from scripted import ok, scripted
 
 from backends.connections import CONNECTORS, Connections
@@ -16,10 +17,15 @@ WORDS = CONNECTORS.words()
 @pytest.fixture
 def settings_for(tmp_path):
     """Settings with which an entry works, and with which its system is down. A new entry adds its own here."""
-    with scripted(*[ok(b"{}")] * 50) as server:
-        working = {"rest": {"url": server.url}, "sql": {"url": f"sqlite:///{tmp_path}/behave.db"}}
+    with scripted(*[ok(b"{}")] * 50) as server, mail_sink() as sink:
+        working = {
+            "rest": {"url": server.url},
+            "smtp": {"host": "127.0.0.1", "port": sink.port, "tls": "none"},
+            "sql": {"url": f"sqlite:///{tmp_path}/behave.db"},
+        }
         down = {
             "rest": {"url": "http://127.0.0.1:1", "retries": 0, "connect_timeout": "1s"},
+            "smtp": {"host": "127.0.0.1", "port": 1, "tls": "none", "timeout": "2s"},
             "sql": {"url": "postgresql+psycopg://gw@127.0.0.1:1/none", "timeout": "2s"},
         }
         yield lambda word, up=True: CONNECTORS.get(word).Settings.read((working if up else down)[word], word)
