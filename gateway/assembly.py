@@ -160,7 +160,7 @@ class Gateway:
         ]
 
     def _sweep_people(self) -> None:
-        people = self.runtime.people
+        people = self.runtime.people.current
         if people is not None:
             people.sweep()
 

@@ -25,6 +25,7 @@ from backends.platform import Platform
 from gateway.built_in import sso_of
 from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
+from gateway.people import People
 from gateway.rehearsal import Rehearsal
 from security.passwords import HashingPool, PasswordHasher
 from security.stamps import Stamps
@@ -78,9 +79,7 @@ class Runtime:
             enqueue=self.queue.enqueue,
             jobs=self.jobs,
         )
-        self._stamps = stamps or Stamps()
-        self._listener = listener
-        self._sso: tuple[str, SingleSignOn] | None = None
+        self.people = People(database, keyring, pool=self.hashing, stamps=stamps, listener=listener)
         self._sso_services: list[Deployed] = []
 
     def _hash(self, password: str) -> str:
@@ -99,32 +98,9 @@ class Runtime:
             platform = replace(platform, sso=people)
         return LeasedExecutor(catalogue, platform, self.guard, leases)
 
-    @property
-    def people(self) -> SingleSignOn | None:
-        """Single sign-on as it was taken up last."""
-        return self._sso[1] if self._sso is not None else None
-
     def single_sign_on(self, configuration: Configuration) -> SingleSignOn | None:
-        """Single sign-on by the settings of *configuration*; None where it is off. Raises BackendUnavailable.
-
-        It is the same object as long as the settings are: all of its state is in the database.
-        """
-        definition = sso_of(configuration)
-        if definition is None:
-            self._sso = None
-            return None
-        public_url = (configuration.gateway.public_url or self._listener).rstrip("/")
-        digest = f"{definition.digest} {public_url}"
-        if self._sso is None or self._sso[0] != digest:
-            # PERF: imported by those who have people alone.
-            from sso.system import SingleSignOn
-
-            made = SingleSignOn(
-                self.database, self.keyring.ring("edge"), definition.settings, pool=self.hashing, stamps=self._stamps,
-                public_url=public_url,
-            )  # fmt: skip
-            self._sso = (digest, made)
-        return self._sso[1]
+        """Single sign-on by the settings of *configuration*; None where it is off. Raises BackendUnavailable."""
+        return self.people.of(configuration)
 
     def catalogue(self, configuration: Configuration, deployed: Catalogue) -> Catalogue:
         """What can be called: what was *deployed*, and the services of single sign-on where it is on."""
@@ -144,7 +120,7 @@ class Runtime:
         """Give everything back."""
         self.guard.close()
         self.hashing.close()
-        self._stamps.close()
+        self.people.close()
         self.database.close()
 
 

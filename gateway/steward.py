@@ -126,7 +126,11 @@ class Steward:
         if "admin" in listeners:
             place = place_of(listeners["admin"])
             # A listener on a Unix socket is reached by whoever may open the file, and still asks for a password.
-            guard = Guard(installation.administrators.verify, place.host or "127.0.0.1", self.options.admin_hosts)
+            people = installation.super_users
+            guard = Guard(
+                installation.administrators.verify, place.host or "127.0.0.1", self.options.admin_hosts,
+                people.name_of if people is not None else None,
+            )  # fmt: skip
             handlers["admin"] = AdminHandler(application, guard)
         sweeper = Sweeper()
         bounds = Bounds(connections=200, body_seconds=30.0)
@@ -166,26 +170,33 @@ class Steward:
 
 def open_installation(options: Options) -> Installation:
     """The installation that *options* name, opened in this process."""
+    from gateway.admin.super_users import SuperUsers
     from gateway.commands import key_file
     from gateway.configuration.store import Store
+    from gateway.people import People
     from gateway.preparation import deployments_of
     from security.database import open_database
     from security.passwords import HashingPool, PasswordHasher
     from security.secrets import Keyring
+    from security.stamps import FILE_NAME as STAMPS
+    from security.stamps import Stamps
 
     database = open_database(options.database or options.data)
     keyring = Keyring.open(key_file(options.data, options.keys), create=options.keys is None)
     pool = HashingPool()
     hasher = PasswordHasher(keyring.ring("edge"))
+    store = Store(database, keyring, hash_password=lambda password: pool.run(lambda: hasher.hash(password)))
+    people = People(database, keyring, pool=pool, stamps=Stamps(options.data / STAMPS), listener=options.reached_at)
     return Installation(
         options=options,
-        store=Store(database, keyring, hash_password=lambda password: pool.run(lambda: hasher.hash(password))),
+        store=store,
         administrators=Administrators(database, keyring, pool=pool),
         deployments=deployments_of(database, keyring),
         collected=Collected(options.run_folder / "metrics"),
         version=_version(),
         started=time.time(),
         clock=time.time,
+        super_users=SuperUsers(store, people),
     )
 
 

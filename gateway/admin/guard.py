@@ -27,11 +27,19 @@ _CHALLENGE = [("WWW-Authenticate", 'Basic realm="Gatewright administration", cha
 class Guard:
     """Lets administrators through. *verify* tells whether a name and a password belong together.
 
-    *address* is where the listener is bound, *names* the further names that it may be called by.
+    *address* is where the listener is bound, *names* the further names that it may be called by. *session* gives the name of
+    the super-user whose session a bearer token is of, or raises a Problem; without it there are none.
     """
 
-    def __init__(self, verify: Callable[[str, str], bool], address: str, names: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        verify: Callable[[str, str], bool],
+        address: str,
+        names: Collection[str] = (),
+        session: Callable[[str, Exchange], str] | None = None,
+    ) -> None:
         self._verify = verify
+        self._session = session
         self._address = address
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
@@ -44,7 +52,7 @@ class Guard:
             check_type(exchange)
         elif exchange.path in HEALTH_PATHS and is_loopback(exchange.peer):
             return
-        exchange.notes = {"administrator": self._identify(exchange.headers.get("authorization", ""))}
+        exchange.notes = {"administrator": self._identify(exchange, exchange.headers.get("authorization", ""))}
 
     def _is_ours(self, host: str) -> bool:
         if host in self._names:
@@ -57,8 +65,10 @@ class Guard:
         # An address in Host is no rebinding, which needs a name; it must still be one that leads here.
         return named.is_loopback or named == bound or bound.is_unspecified
 
-    def _identify(self, authorization: str) -> str:
+    def _identify(self, exchange: Exchange, authorization: str) -> str:
         scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() == "bearer" and self._session is not None:
+            return self._session(encoded.strip(), exchange)
         if scheme.lower() == "basic":
             try:
                 name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from backends.deployment import Deployments
+from gateway.admin.super_users import SuperUsers
 from gateway.administrators import Administrators
 from gateway.configuration.store import Store
 from gateway.metrics import Collected
@@ -26,6 +27,7 @@ class Installation:
     version: str
     started: float
     clock: Callable[[], float]
+    super_users: SuperUsers | None = None
 
     def references(self) -> References:
         """What a document from the admin API may refer to."""

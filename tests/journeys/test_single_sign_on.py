@@ -9,6 +9,7 @@ from base64 import b32decode
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 from people import OTHER, PASSWORD
 from running import eventually, gateway
 
@@ -418,3 +419,18 @@ def test_S7_people_are_administered_by_super_users_who_log_in(make, ann):
     )
     assert ann.statuses() == {401}
     assert boss.call("GET", "/audit/verify")[1]["good"] is True
+
+
+def test_super_users_use_the_admin_listener_by_their_session(running, make, ann):
+    boss = make(is_super_user=True)
+
+    def ask(person, **headers):
+        headers = headers or {"Authorization": f"Bearer {person.token}"}
+        answer = requests.get(f"{running.admin_url}/config/history", headers=headers, timeout=20)
+        return answer.status_code, answer.json().get("code", "") if answer.status_code >= 400 else ""
+
+    assert ask(boss) == (200, "")
+    assert ask(boss, Cookie=f"gw_session_dev={boss.token}") == (401, "unauthenticated")
+    assert ask(ann) == (403, "super-user-required")
+    assert boss.call("POST", "/logout", {})[0] == 204
+    assert ask(boss) == (401, "session-invalid")
