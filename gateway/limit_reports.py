@@ -97,14 +97,20 @@ def _quotas(configuration: Configuration, limits: Limits, question: Question) ->
     service = getattr(settings, "service", None)
     tuning = configuration.find("services", service) if service else None
     identity = ANONYMOUS
+    # Who is asked about comes by the channel's first definition, where none is named.
+    proven_by = question.security or next((names[0] for names in map(_names, settings.security or ())), "")
     if question.consumer:
         consumer = _found(configuration, "consumers", question.consumer)
         identity = Identity(
-            question.consumer, "consumer", definition=question.security, groups=frozenset(consumer.settings.groups)
+            question.consumer, "consumer", definition=proven_by, groups=frozenset(consumer.settings.groups)
         )
     elif question.security:
         identity = Identity(question.security, "credential", definition=question.security)
     return limits.quotas(configuration, question.channel, settings, tuning), identity, question.operation
+
+
+def _names(alternative: str | list[str]) -> list[str]:
+    return [alternative] if isinstance(alternative, str) else alternative
 
 
 def _found(configuration: Configuration, kind: str, name: str) -> Definition:

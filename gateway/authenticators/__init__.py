@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from specs import settings
@@ -90,6 +91,14 @@ class Authenticator:
         self.name = name
         self.settings = settings
         self.tools = tools
+        self._proven: dict[str, tuple[Identity, Identity]] = {}
+
+    def proven(self, consumer: Identity) -> Identity:
+        """The identity of a consumer who was proven by this definition, whose limit then counts them too."""
+        found = self._proven.get(consumer.name)
+        if found is None or found[0] is not consumer:
+            found = self._proven[consumer.name] = (consumer, replace(consumer, definition=self.name))
+        return found[1]
 
     @property
     def challenge(self) -> str:

@@ -72,4 +72,4 @@ class Authenticator(authenticators.Authenticator):
         identity = self.tools.directory.by_key(digest, self._groups)
         if identity is None:
             raise Rejected(spent=True)
-        return identity
+        return self.proven(identity)

@@ -72,7 +72,7 @@ class Authenticator(authenticators.Authenticator):
             raise Rejected(spent=False)
         if not self.tools.verifier.verify(self.name, username, password, credential.stored):
             raise Rejected(spent=True)
-        return credential.identity
+        return credential.identity if self._own is not None else self.proven(credential.identity)
 
     def spend(self, exchange: Exchange) -> None:
         username, password = _decode(exchange.headers["authorization"])

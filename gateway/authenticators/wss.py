@@ -124,7 +124,7 @@ class Authenticator(authenticators.Authenticator):
             raise Rejected(spent=False)
         if not self.tools.verifier.verify(self.name, token.username, token.password, credential.stored):
             raise Rejected(spent=True)
-        return credential.identity
+        return self.proven(credential.identity)
 
     def _check_fresh(self, token: _Token) -> None:
         age = self.settings.max_age
