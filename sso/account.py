@@ -75,9 +75,15 @@ class Accounts:
         self.database.read(lambda connection: self.throttle.check(connection, charge))
         row, enrolled = self.database.read(lambda connection: self._state(connection, user_id))
         right = self.passwords.verify(current, row.password)
-        proof = self.factors.examine(row, totp_code, "") if enrolled and right else None
+        coded = self.database.read(lambda connection: self.factors.has_codes(connection, user_id))
+        if enrolled and not coded:
+            # A passkey gives no code: the session has to be one that it has proven, a moment ago.
+            self.sessions.require_recent(session)
+            if session.level < 2:
+                raise refusal("mfa-required", "prove yourself by the passkey first")
+        proof = self.factors.examine(row, totp_code, "") if coded and right else None
         stored = None
-        if right and (proof is not None or not enrolled):
+        if right and (proof is not None or not coded):
             self._check(row, new, "new_password", enrolled)
             if current == new:
                 raise invalid("new_password", "same", "this is the present password")
@@ -85,7 +91,7 @@ class Accounts:
 
         def work(connection: Connection) -> bool:
             self.throttle.check(connection, charge)
-            if not right or (enrolled and not self.factors.settle(connection, user_id, proof)):
+            if not right or (coded and not self.factors.settle(connection, user_id, proof)):
                 self.throttle.count(connection, charge)
                 self.audit.record(connection, "password.change", caller, target=user_id, result="refused")
                 return False

@@ -65,7 +65,9 @@ class ConfirmSignUp(SsoService):
         self.response.payload.status = "active" if state == "active" else "pending_approval"
 
 
-class _Staged(SsoService):
+class Staged(SsoService):
+    """A service that answers with a session, or with what is still to come before there is one."""
+
     def answer(self, outcome: Any) -> None:
         """A session, or what is still to come."""
         if isinstance(outcome, LoggedIn):
@@ -83,14 +85,14 @@ class _Staged(SsoService):
         self.response.headers["Cache-Control"] = "no-store"
 
 
-_STAGE = (
+STAGE = (
     Text("status"), Text("-token"), Text("-token_type"), Text("-device"), Dict("-user"), Dict("-session"),
     DictList("-warnings", Text("code"), Int("days", nullable=True)), Text("-login_token"), List("-methods", Text),
     DateTime("-expires_at"),
 )  # fmt: skip
 
 
-class LogIn(_Staged):
+class LogIn(Staged):
     """Logs in: a session, or ``mfa_required`` with a token for the second stage."""
 
     name = "sso.login"
@@ -98,7 +100,7 @@ class LogIn(_Staged):
         Text("username", max_length=320), _password("password"), _CODE, Text("-recovery_code", max_length=40),
         _password("-new_password"), Text("-device", max_length=200),
     )  # fmt: skip
-    output = _STAGE
+    output = STAGE
 
     def handle(self) -> None:
         """See the class."""
@@ -107,19 +109,22 @@ class LogIn(_Staged):
         self.answer(self.rooms.login.log_in(credentials, self.caller))
 
 
-class LogInSecondStage(_Staged):
-    """Finishes a login by a code."""
+class LogInSecondStage(Staged):
+    """Finishes a login by a code or a passkey."""
 
     name = "sso.login.mfa"
     input = (
         Text("login_token", max_length=200), _CODE, Text("-recovery_code", max_length=40), _password("-new_password"),
+        Dict("-webauthn", description="what navigator.credentials.get gave, as JSON"),
     )  # fmt: skip
-    output = _STAGE
+    output = STAGE
 
     def handle(self) -> None:
         """See the class."""
         given = self.request.input
-        credentials = Credentials("", "", given.totp_code or "", given.recovery_code or "", given.new_password or "")
+        credentials = Credentials(
+            "", "", given.totp_code or "", given.recovery_code or "", given.new_password or "", webauthn=given.webauthn or {}
+        )  # fmt: skip
         self.answer(self.rooms.login.second_stage(given.login_token, credentials, self.caller))
 
 
@@ -174,18 +179,20 @@ class RenewSession(SsoService):
 
 
 class ProveAgain(SsoService):
-    """Gives a new token after the password or a code was proven once more."""
+    """Gives a new token after the password, a code or a passkey was proven once more."""
 
     name = "sso.session.reauthenticate"
-    input = _password("-password"), _CODE
+    input = _password("-password"), _CODE, Dict("-webauthn", description="what navigator.credentials.get gave, as JSON")
     output = _OPENED
 
     def handle(self) -> None:
         """See the class."""
         given = self.request.input
-        given.require_any("password", "totp_code")
+        given.require_any("password", "totp_code", "webauthn")
         session, caller = self.session()
-        opened = self.rooms.login.prove_again(session, given.password or "", given.totp_code or "", caller)
+        opened = self.rooms.login.prove_again(
+            session, given.password or "", given.totp_code or "", caller, webauthn=given.webauthn or None
+        )
         self.response.payload = {"token": opened.token, "session": session_of(opened.session)}
 
 
@@ -262,7 +269,10 @@ class ExportMe(SsoService):
     """Gives all that is kept of the person."""
 
     name = "sso.me.export"
-    output = Dict("profile"), DictList("attributes"), DictList("links"), DictList("sessions"), DictList("audit")
+    output = (
+        Dict("profile"), DictList("attributes"), DictList("links"), DictList("passkeys"), DictList("sessions"),
+        DictList("audit"),
+    )  # fmt: skip
 
     def handle(self) -> None:
         """See the class."""
@@ -502,7 +512,7 @@ class GetConfig(SsoService):
     """Says what pages and clients need to know: whether sign-up is open, how long a password is."""
 
     name = "sso.config"
-    output = Text("site_name"), Bool("signup"), Bool("login"), Int("min_length"), Int("max_length")
+    output = Text("site_name"), Bool("signup"), Bool("login"), Int("min_length"), Int("max_length"), Bool("passkeys")
 
     def handle(self) -> None:
         """See the class."""
@@ -511,7 +521,7 @@ class GetConfig(SsoService):
         self.response.payload = {
             "site_name": settings.site_name, "signup": app is not None and app.signup,
             "login": app is not None and app.login, "min_length": settings.password.min_length,
-            "max_length": settings.password.max_length,
+            "max_length": settings.password.max_length, "passkeys": self.rooms.webauthn.offered,
         }  # fmt: skip
 
 

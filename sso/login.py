@@ -7,8 +7,8 @@ approved, password to be changed) is told to whoever has proven to be its owner,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,7 @@ from security.addresses import AddressList
 from specs.problems import Problem
 from sso import names, tables
 from sso.audit import Audit, Caller
+from sso.passkeys import Assertion
 from sso.passwords import Passwords
 from sso.privacy import Keys
 from sso.problems import invalid, refusal
@@ -34,9 +35,10 @@ from sso.throttle import (
     Throttle,
     place_of,
 )
-from sso.tokens import Tokens
+from sso.tokens import Tokens, digest_of
 from sso.totp import Proof, SecondFactors
 from sso.users import User, Users
+from sso.webauthn import VERIFIED, WebAuthn
 
 #: NIST SP 800-63B 3.2.2: after so many failures without a success the password is switched off until it is reset.
 MOST_FAILURES: Final = 100
@@ -51,7 +53,9 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What somebody logs in with. *device* is the proof that they have logged in from this device before."""
+    """What somebody logs in with. *device* is the proof that they have logged in from this device before, *webauthn* what
+    their browser gave of a passkey for the second stage.
+    """
 
     username: str
     password: str
@@ -59,6 +63,7 @@ class Credentials:
     recovery_code: str = ""
     new_password: str = ""
     device: str = ""
+    webauthn: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Warned(NamedTuple):
@@ -102,7 +107,9 @@ class Login:
         throttle: Throttle,
         audit: Audit,
         clock: Clock,
+        webauthn: WebAuthn,
     ) -> None:
+        self.webauthn = webauthn
         self.database = database
         self.settings = settings
         self.keys = keys
@@ -150,20 +157,73 @@ class Login:
         # SECURITY: S31, S40. What was begun before a lock or another password is dead.
         if row.session_epoch != found.payload["epoch"] or row.state == "deleted":
             raise refusal("invalid-credentials", "begin again with the password")
-        proof = self.factors.examine(row, given.totp_code, given.recovery_code)
+        proof: Proof | Assertion | None
+        if given.webauthn:
+            proven = self.webauthn.examine(given.webauthn, "second", digest_of(login_token), row.id)
+            proof = proven.assertion if proven is not None else None
+        else:
+            proof = self.factors.examine(row, given.totp_code, given.recovery_code)
         given = replace(given, username=row.username, password="")
         outcome = self._finish(row, given, proof, True, [], found.payload["device"], caller, pending=login_token)
         assert isinstance(outcome, LoggedIn)
         return outcome
 
-    def prove_again(self, session: Session, password: str, totp_code: str, caller: Caller) -> Opened:
+    def by_passkey(self, credential: Mapping[str, Any], caller: Caller) -> LoggedIn:
+        """A session for who holds the passkey that has signed *credential*, and was known to it; no name, no password.
+
+        Raises Problem 401, 403 once it was right but something stands in the way, 429 with Retry-After, 501.
+        """
+        caller = self._admit(caller)
+        self.webauthn.require_login()
+        charges: list[Charge] = [(FAILED_AT_ADDRESS, place_of(caller.address))]
+        self.database.read(lambda connection: self.throttle.check(connection, charges))
+        proven = self.webauthn.examine(credential, "login", caller.app)
+        row: Any = proven.row if proven is not None else None
+        if proven is None or row.state == "rejected" or not _is_at_home(row, caller):
+            self.database.write(lambda connection: self._count_passkey(connection, row, charges, caller))
+            raise refusal("invalid-credentials", "this passkey is not known here")
+        proof = proven.assertion
+        if not proof.verified:
+            # SECURITY: S38. Who merely holds it has shown one factor, and this account asks for two.
+            raise refusal(
+                "mfa-required", "this passkey did not ask who you are: log in with the password, and then use it"
+            )
+
+        def work(connection: Connection) -> LoggedIn | Problem:
+            current = self.users.row(connection, row.id)
+            if current.session_epoch != row.session_epoch or not self.factors.settle(connection, row.id, proof):
+                self.audit.record(connection, "login.passkey", caller, target=row.id, result="refused")
+                return refusal("invalid-credentials", "this passkey is not known here")
+            if current.state != "active":
+                return refusal(_STATES.get(current.state, "invalid-credentials"))
+            return self._let_in(connection, current, VERIFIED, "", caller)
+
+        outcome = self.database.write(work)
+        if isinstance(outcome, Problem):
+            raise outcome
+        return outcome
+
+    def prove_again(
+        self,
+        session: Session,
+        password: str,
+        totp_code: str,
+        caller: Caller,
+        *,
+        webauthn: Mapping[str, Any] | None = None,
+    ) -> Opened:
         """A new token for a session whose person proves themselves once more. Raises Problem 401 and 429."""
         row = self.database.read(lambda connection: self.users.row(connection, session.user_id))
         charges = self._charges(session.username, row, "", caller)
         self.database.read(lambda connection: self.throttle.check(connection, charges))
+        proof: Proof | Assertion | None
         if password:
             right = self.passwords.verify(password, row.password)
             proof, method = None, "password"
+        elif webauthn:
+            proven = self.webauthn.examine(webauthn, "again", session.id, row.id)
+            proof, method = (proven.assertion if proven is not None else None), "passkey"
+            right = proof is not None
         else:
             proof, method = self.factors.examine(row, totp_code, ""), "totp"
             right = proof is not None
@@ -209,7 +269,7 @@ class Login:
         self,
         row: Any,
         given: Credentials,
-        proof: Proof | None,
+        proof: Proof | Assertion | None,
         attempted: bool,
         charges: Sequence[Charge],
         device: str,
@@ -250,7 +310,9 @@ class Login:
             raise outcome
         return outcome
 
-    def _new_hash(self, row: Any, given: Credentials, proof: Proof | None) -> tuple[str | None, Problem | None]:
+    def _new_hash(
+        self, row: Any, given: Credentials, proof: Proof | Assertion | None
+    ) -> tuple[str | None, Problem | None]:
         """The hash to store with this login, if any; and why the new password cannot be one, if so."""
         enrolled = self.database.read(lambda connection: self.factors.enrolled(connection, row.id))
         if row.state != "active" or (enrolled and proof is None):
@@ -291,7 +353,7 @@ class Login:
         row: Any,
         given: Credentials,
         stored: str | None,
-        proof: Proof | None,
+        proof: Proof | Assertion | None,
         device: str,
         caller: Caller,
     ) -> LoggedIn:
@@ -305,6 +367,11 @@ class Login:
         connection.execute(update(users).where(users.c.id == row.id, users.c.failures > 0).values(failures=0))
         row = self.users.row(connection, row.id)
         methods = ("password",) if proof is None else ("password", proof.method)
+        return self._let_in(connection, row, methods, device, caller)
+
+    def _let_in(
+        self, connection: Connection, row: Any, methods: tuple[str, ...], device: str, caller: Caller
+    ) -> LoggedIn:
         opened = self.sessions.open(connection, row, methods, caller)
         details = {"session": opened.session.id, "methods": list(methods)}
         self.audit.record(connection, "login", caller, target=row.id, actor=row.id, details=details)
@@ -317,7 +384,8 @@ class Login:
         payload = {"app": caller.app, "epoch": row.session_epoch, "device": device}
         token = self.tokens.issue(connection, "login", row.id, PENDING, payload)
         self.audit.record(connection, "login.password", caller, target=row.id, actor=row.id)
-        return MfaRequired(token, ("totp", "recovery_code"), self.clock() + timedelta(seconds=PENDING))
+        methods = self.factors.methods(connection, row.id)
+        return MfaRequired(token, methods, self.clock() + timedelta(seconds=PENDING))
 
     def _spend(self, connection: Connection, login_token: str) -> None:
         found = self.tokens.find(connection, "login", login_token)
@@ -349,6 +417,12 @@ class Login:
         )
         self.audit.record(connection, "login.password", caller, target=user_id, result="refused")
 
+    def _count_passkey(self, connection: Connection, row: Any, charges: Sequence[Charge], caller: Caller) -> None:
+        self.throttle.check(connection, charges)
+        self.throttle.count(connection, charges)
+        target = row.id if row is not None else ""
+        self.audit.record(connection, "login.passkey", caller, target=target, result="refused")
+
     def _clear(self, connection: Connection, row: Any, charges: Sequence[Charge]) -> None:
         # SECURITY: S13. The address's own counter stays: who knows one password does not reset it for guessing at others.
         self.throttle.clear(connection, [charge for charge in charges if charge[0] is not FAILED_AT_ADDRESS])
@@ -371,6 +445,11 @@ def _may_try(row: Any, caller: Caller) -> bool:
     """Whether a right password counts at all for this row."""
     if row.state in ("rejected", "deleted") or row.password is None or row.password_disabled:
         return False
+    return _is_at_home(row, caller)
+
+
+def _is_at_home(row: Any, caller: Caller) -> bool:
+    """Whether the person may log in from where the call comes from."""
     return not row.addresses or caller.address in AddressList(row.addresses)
 
 

@@ -106,6 +106,27 @@ class SecondFactor(Settings):
             raise ConfigurationError(f"{path}.window", "RFC 6238 knows one step at most", "write 0 or 1")
 
 
+class PasskeyRules(Settings):
+    """Passkeys (WebAuthn), where the extra `webauthn` is installed."""
+
+    enabled: bool = setting("whether people can enrol and use passkeys", default=True)
+    login: bool = setting("whether a passkey that knows who holds it logs in without a password", default=True)
+    domain: str = setting(
+        "domain that passkeys are bound to, for good; the host of gateway.public_url if empty", default=""
+    )
+    origins: list[str] = setting("origins of further pages that use passkeys, all at that domain or below", default=[])
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.domain and not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", self.domain):
+            raise ConfigurationError(f"{path}.domain", f"not a domain: '{self.domain}'", 'write "example.org"')
+        for index, origin in enumerate(self.origins):
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+                raise ConfigurationError(
+                    f"{path}.origins[{index}]", f"not an origin: '{origin}'", 'write "https://app.example.org"'
+                )
+
+
 class Privacy(Settings):
     """How personal data is kept."""
 
@@ -166,6 +187,7 @@ class Sso(Settings):
     password: PasswordRules = setting("what a password has to be", default={})
     session: SessionRules = setting("how long people stay logged in", default={})
     second_factor: SecondFactor = setting("who has to have one-time codes", default={})
+    passkeys: PasskeyRules = setting("passkeys as a second factor, and to log in with", default={})
     privacy: Privacy = setting("how personal data is kept", default={})
     mail: Mail | None = setting("how people are written to", default=None)
     pages: PageRules = setting("the pages on which people log in and look after their account", default={})
@@ -180,7 +202,9 @@ class Sso(Settings):
         if not name:
             name = self.default_app or (next(iter(self.apps)) if len(self.apps) == 1 else "")
         found = self.apps.get(name)
-        return None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow), found.credential)
+        return (
+            None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow), found.credential)
+        )
 
 
 class AppRules(NamedTuple):

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from backends.catalogue import Deployed, deployed_from
-from sso import administration, api, applications_api, introspection
+from sso import administration, api, applications_api, introspection, webauthn_api
 
-MODULES = (api, administration, applications_api, introspection)
+MODULES = (api, webauthn_api, administration, applications_api, introspection)
 
 #: Services whose standards have them take forms.
 FORMS = frozenset((introspection.Introspect.name, introspection.Revoke.name))

@@ -33,6 +33,7 @@ from sso.letters import Outbox
 from sso.links import Links
 from sso.login import Credentials, Login
 from sso.memory import Watch
+from sso.passkeys import Passkeys
 from sso.passwords import Passwords
 from sso.privacy import Keys, Randomness
 from sso.problems import refusal
@@ -45,6 +46,7 @@ from sso.throttle import Throttle
 from sso.tokens import Tokens, digest_of
 from sso.totp import SecondFactors
 from sso.users import Users
+from sso.webauthn import WebAuthn
 
 #: Who calls from a shell.
 COMMAND = Caller(actor=SYSTEM)
@@ -87,11 +89,15 @@ class SingleSignOn:
         watch = Watch(database, database.stamps)
         self.sessions = sessions = Sessions(database, settings.session, keys, audit, clock, watch)
         self.users = users = Users(database, settings, keys, passwords, sessions, tokens, self.outbox, audit, clock)
+        self.passkeys = passkeys = Passkeys(database, keys, audit, clock)
         self.factors = factors = SecondFactors(
-            database, settings, keys, passwords, users, sessions, tokens, throttle, audit, clock, randomness
+            database, settings, keys, passwords, users, sessions, tokens, throttle, audit, clock, randomness, passkeys
+        )
+        self.webauthn = WebAuthn(
+            database, settings, users, sessions, factors, passkeys, tokens, audit, clock, public_url
         )
         self.login = Login(
-            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
+            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock, self.webauthn
         )
         self.accounts = Accounts(
             database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
@@ -134,11 +140,8 @@ class SingleSignOn:
 
     def sweep(self) -> int:
         """Forget what is over: sessions, counters, attributes, tokens. How many rows there were."""
-        return self.database.write(
-            lambda connection: sum(
-                room.sweep(connection) for room in (self.sessions, self.throttle, self.attributes, self.tokens)
-            )
-        )
+        rooms = (self.sessions, self.throttle, self.attributes, self.tokens, self.passkeys)
+        return self.database.write(lambda connection: sum(room.sweep(connection) for room in rooms), audited=False)
 
 
 __all__ = ["COMMAND", "Caller", "Credentials", "SingleSignOn", "Sso"]

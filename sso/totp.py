@@ -21,6 +21,7 @@ from security.database import upsert
 from specs.problems import Problem
 from sso import tables
 from sso.audit import Audit, Caller
+from sso.passkeys import Assertion, Passkeys, count
 from sso.passwords import Passwords
 from sso.privacy import Keys, Randomness
 from sso.problems import refusal
@@ -72,6 +73,7 @@ class SecondFactors:
         audit: Audit,
         clock: Clock,
         randomness: Randomness,
+        passkeys: Passkeys,
     ) -> None:
         self.database = database
         self.settings = settings
@@ -84,6 +86,7 @@ class SecondFactors:
         self.audit = audit
         self.clock = clock
         self.randomness = randomness
+        self.passkeys = passkeys
 
     def required_of(self, row: Any) -> bool:
         """Whether the user of a row has to have a second factor."""
@@ -91,11 +94,19 @@ class SecondFactors:
         return required == "all" or (required == "super_users" and bool(row.is_super_user))
 
     def enrolled(self, connection: Connection, user_id: str) -> bool:
-        """Whether the user has a second factor that was confirmed."""
-        return (
-            connection.execute(select(tables.totp.c.user_id).where(tables.totp.c.user_id == user_id)).first()
-            is not None
-        )
+        """Whether the user has a second factor that was confirmed: codes by time, or a passkey."""
+        return self.has_codes(connection, user_id) or count(connection, user_id) > 0
+
+    def has_codes(self, connection: Connection, user_id: str) -> bool:
+        """Whether the user has one-time codes by time."""
+        query = select(tables.totp.c.user_id).where(tables.totp.c.user_id == user_id)
+        return connection.execute(query).first() is not None
+
+    def methods(self, connection: Connection, user_id: str) -> tuple[str, ...]:
+        """What the user can prove a second factor by, as the second stage of a login names it."""
+        found = ["totp"] if self.has_codes(connection, user_id) else []
+        found += ["recovery_code"] if self.remaining(connection, user_id) else []
+        return (*found, "webauthn") if count(connection, user_id) else tuple(found)
 
     # Enrolled
 
@@ -124,8 +135,7 @@ class SecondFactors:
         Every other session of the person ends. Raises Problem 400 where nothing was begun, 401 for a wrong code.
         """
         self.sessions.require_recent(session)
-        codes = self._new_codes()
-        hashes = [self.passwords.hash(recovery_key(one)) for one in codes]
+        codes, hashes = self.fresh_codes()
 
         def work(connection: Connection) -> bool:
             row = self.users.row(connection, session.user_id)
@@ -156,12 +166,16 @@ class SecondFactors:
 
         def work(connection: Connection) -> None:
             row = self.users.row(connection, user_id)
-            if not forced and self.required_of(row):
-                raise refusal(
-                    "second-factor-kept", "this account has to have a second factor: enrol another one instead"
-                )
-            for table in (tables.totp, tables.recovery_codes):
+            # Who has lost the telephone has lost the passkeys on it, too.
+            gone = (tables.totp, tables.passkeys) if forced else (tables.totp,)
+            for table in gone:
                 connection.execute(delete(table).where(table.c.user_id == user_id))
+            if not self.enrolled(connection, user_id):
+                if not forced and self.required_of(row):
+                    raise refusal(
+                        "second-factor-kept", "this account has to have a second factor: enrol another one instead"
+                    )
+                self.forget_codes(connection, user_id)
             self.tokens.revoke(connection, user_id, "totp", "login")
             if forced:
                 self.sessions.raise_epoch(connection, user_id)
@@ -173,8 +187,7 @@ class SecondFactors:
     def renew_recovery_codes(self, session: Session, caller: Caller) -> list[str]:
         """Ten new recovery codes, to be shown once; the old ones are dead. Raises Problem 400 without a second factor."""
         self.sessions.require_recent(session)
-        codes = self._new_codes()
-        hashes = [self.passwords.hash(recovery_key(one)) for one in codes]
+        codes, hashes = self.fresh_codes()
 
         def work(connection: Connection) -> None:
             if not self.enrolled(connection, session.user_id):
@@ -184,6 +197,19 @@ class SecondFactors:
 
         self.database.write(work)
         return codes
+
+    def fresh_codes(self) -> tuple[list[str], list[str]]:
+        """Ten new recovery codes and their hashes, nothing written yet."""
+        codes = self._new_codes()
+        return codes, [self.passwords.hash(recovery_key(one)) for one in codes]
+
+    def keep_codes(self, connection: Connection, user_id: str, hashes: list[str]) -> None:
+        """Within a transaction: these are the user's recovery codes, and no others."""
+        self._keep(connection, user_id, hashes)
+
+    def forget_codes(self, connection: Connection, user_id: str) -> None:
+        """Within a transaction: the user has no recovery codes."""
+        connection.execute(delete(tables.recovery_codes).where(tables.recovery_codes.c.user_id == user_id))
 
     def remaining(self, connection: Connection, user_id: str) -> int:
         """How many recovery codes are left."""
@@ -208,8 +234,10 @@ class SecondFactors:
         right = self.passwords.verify(match[0], stored)
         return Proof("recovery-code", int(match[1])) if right and stored is not None else None
 
-    def consume(self, connection: Connection, user_id: str, proof: Proof) -> bool:
+    def consume(self, connection: Connection, user_id: str, proof: Proof | Assertion) -> bool:
         """Use *proof* up; False where somebody else has, or a later one was used."""
+        if isinstance(proof, Assertion):
+            return self.passkeys.consume(connection, user_id, proof)
         if proof.method == "totp":
             totp = tables.totp
             # SECURITY: S32. One statement compares and sets: of any number at once one changes the row.
@@ -221,7 +249,7 @@ class SecondFactors:
         )
         return connection.execute(unused.values(used_at=self.clock())).rowcount == 1
 
-    def settle(self, connection: Connection, user_id: str, proof: Proof | None) -> bool:
+    def settle(self, connection: Connection, user_id: str, proof: Proof | Assertion | None) -> bool:
         """Whether *proof* was right and is used up now; a wrong one is counted. Raises Problem 429 after too many."""
         charge = [(FAILED_CODES, user_id)]
         self.throttle.check(connection, charge)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from backends.clock import Clock
 from security.secrets import Ring
 from specs.problems import ConfigurationError, Problem
-from sso import names, tables, workflow
+from sso import names, passkeys, tables, workflow
 from sso.audit import Audit, Caller
 from sso.letters import Outbox
 from sso.passwords import Passwords
@@ -311,6 +311,7 @@ class Users:
             links = select(tables.links).where(tables.links.c.user_id == user_id)
             audit = select(tables.audit).where(or_(tables.audit.c.actor == user_id, tables.audit.c.target == user_id))
             kept = select(tables.attributes).where(tables.attributes.c.user_id == user_id)
+            kept_keys = select(tables.passkeys).where(tables.passkeys.c.user_id == user_id)
             exported = {
                 "profile": _plain(user),
                 "attributes": [
@@ -319,6 +320,10 @@ class Users:
                 ],
                 "links": [
                     {"definition": one.definition, "principal": one.principal} for one in connection.execute(links)
+                ],
+                "passkeys": [
+                    {"name": ring.decrypt(one.name_box, "passkey"), "created_at": one.created_at.isoformat()}
+                    for one in connection.execute(kept_keys)
                 ],
                 "audit": [
                     {"at": one.at.isoformat(), "action": one.action, "result": one.result, "address": one.address}
@@ -348,7 +353,8 @@ class Users:
             }  # fmt: skip
             connection.execute(update(tables.users).where(tables.users.c.id == user_id).values(erased))
             for table in (
-                tables.totp, tables.recovery_codes, tables.attributes, tables.links, tables.tokens, tables.old_passwords,
+                tables.totp, tables.recovery_codes, tables.passkeys, tables.attributes, tables.links, tables.tokens,
+                tables.old_passwords,
             ):  # fmt: skip
                 connection.execute(delete(table).where(table.c.user_id == user_id))
             letters = tables.letters
@@ -361,6 +367,7 @@ class Users:
     def user_of(self, connection: Connection, row: Any) -> User:
         """The user of a row."""
         query = select(tables.totp.c.user_id).where(tables.totp.c.user_id == row.id)
+        coded = connection.execute(query).first() is not None
         return User(
             id=row.id,
             username=row.username,
@@ -372,7 +379,7 @@ class Users:
             roles=tuple(row.roles),
             addresses=tuple(row.addresses),
             must_change=row.must_change,
-            has_second_factor=connection.execute(query).first() is not None,
+            has_second_factor=coded or passkeys.count(connection, row.id) > 0,
             password_expires_at=self.password_end(row),
             created_at=row.created_at,
         )

@@ -200,7 +200,7 @@ def test_S27_the_application_is_the_one_that_the_session_was_opened_by(client):
 
 def test_what_clients_need_to_know_before_they_begin(client):
     assert client.call("config") == (
-        200, {"site_name": "Acme", "signup": True, "login": True, "min_length": 15, "max_length": 256},
+        200, {"site_name": "Acme", "signup": True, "login": True, "min_length": 15, "max_length": 256, "passkeys": False},
     )  # fmt: skip
 
 
