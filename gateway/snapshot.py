@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from backends.loading import Loaded
 from gateway.authenticators import Authenticator, Credential, Tools, Verifying
 from gateway.built_in import built_in_channels, docs_of, sso_of
 from gateway.channels import Channel
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
     from gateway.pipeline import Step
     from gateway.recording import Recorder
+    from specs.contract import Contract
     from specs.formats import Format
     from sso.system import SingleSignOn
 
@@ -72,6 +74,7 @@ class Snapshot:
     trusted: AddressSet
     channels: Mapping[str, Channel] = field(default_factory=dict)
     docs: Docs = field(default_factory=Docs)
+    contracts: tuple[Contract, ...] = ()  #: of the services that were deployed
     history: Callable[[], Sequence[Release]] = tuple
     examples: Examples | None = None
     faults: tuple[str, ...] = ()
@@ -162,6 +165,7 @@ class Compiler:
             trusted=shared.trusted,
             channels={name: channel for name, (_, channel) in channels.items()},
             docs=docs_of(configuration),
+            contracts=tuple(one.contract for one in catalogue if isinstance(one.keepalive, Loaded)),
             history=self._history,
             examples=self._examples,
             faults=tuple(faults),

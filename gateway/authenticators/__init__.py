@@ -84,6 +84,8 @@ class Authenticator:
     class Settings(settings.Settings):
         """What every security definition can be told."""
 
+        #: Whether its credentials are in the message itself, so that only channels which open messages find them.
+        in_message: ClassVar[bool] = False
         description: str = setting("a sentence for documents", default="")
         limit: LimitName | None = setting("limit that all callers who are proven by it share", default=None)
 

@@ -45,6 +45,7 @@ class Authenticator(authenticators.Authenticator):
     class Settings(authenticators.Authenticator.Settings):
         """Settings of a definition of type wss."""
 
+        in_message = True
         username: str | None = setting("who may come in", default=None)
         password: Secret | None = setting(
             "how they prove it; kept encrypted and not as a hash, since a digest is made of it", default=None

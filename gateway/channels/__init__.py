@@ -6,7 +6,7 @@ A channel object is one channel of one snapshot, with everything computed that c
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
 from specs import settings
@@ -54,6 +54,8 @@ class Channel:
     class Settings(settings.Settings):
         """What every channel over HTTP can be told."""
 
+        #: As `Channel.opens`: definitions that read messages are of use there alone.
+        opens: ClassVar[bool] = False
         path: PathTemplate = setting("path template, such as /customers/{cust_id}")
         methods: Methods | None = setting("HTTP methods; those the service has handlers for if left out", default=None)
         host: Hosts = setting("host names that the channel answers to; any if left out", default=[])

@@ -93,6 +93,7 @@ class Channel(channels.Channel):
     class Settings(channels.Channel.Settings):
         """Settings of a SOAP channel."""
 
+        opens = True
         services: Services = setting("names of the services that are its operations")
         namespace: str | None = setting(
             "target namespace of the description; urn:gatewright: and the namespace of the services if left out",

@@ -57,7 +57,8 @@ def diff(
     database: DatabaseUrl = "",
     keys: Keys = None,
     clients: Annotated[
-        str, typer.Option("--clients", metavar="json|wsdl", help="Whose breakage the exit code tells; both if left out.")
+        str,
+        typer.Option("--clients", metavar="json|wsdl", help="Whose breakage the exit code tells; both if left out."),
     ] = "",
     refuse_breaking: Annotated[
         bool, typer.Option("--refuse-breaking", help=f"End with exit code 1 where {BREAKS} would be.")
@@ -77,7 +78,10 @@ def diff(
         found = list(changes(before, after))
         for change in found:
             print(f"{change.effect:28} {change.service}: {change.sentence}")
-        if any("breaks" in (getattr(change, one) for one in ([clients] if clients else ["json", "wsdl"])) for change in found):
+        if any(
+            "breaks" in (getattr(change, one) for one in ([clients] if clients else ["json", "wsdl"]))
+            for change in found
+        ):
             raise typer.Exit(1 if refuse_breaking else BREAKS)
 
 

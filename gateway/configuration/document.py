@@ -98,6 +98,7 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
     errors.extend(_clashing_paths(settings))
     errors.extend(_clashing_usernames(settings))
     errors.extend(_without_people(settings))
+    errors.extend(_unread_messages(settings))
     if errors:
         raise ConfigurationErrors(errors)
     return warnings
@@ -237,6 +238,25 @@ def _without_people(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationE
             if app not in known:
                 path = f"{place(kind, name)}.apps[{position}]"
                 yield ConfigurationError(path, f"no application '{app}'", "add it to sso.apps")
+
+
+def _unread_messages(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationError]:
+    """Definitions that read messages, on channels that open none: nobody would ever come in."""
+    reading = {
+        name for (kind, name), held in settings.items() if kind == "security" and getattr(held, "in_message", False)
+    }
+    for (kind, name), held in settings.items():
+        choices = (
+            getattr(held, "security", ()) if kind in ("channels", "docs") and not getattr(held, "opens", False) else ()
+        )
+        for position, choice in enumerate(choices):
+            for one in choice:
+                if one in reading:
+                    yield ConfigurationError(
+                        f"{place(kind, name)}.security[{position}]",
+                        f"'{one}' is read from SOAP messages, and none come here: nobody could come in by it",
+                        "name another definition, or give the channel the type soap",
+                    )
 
 
 def _where(source: str, path: str, places: Mapping[str, tuple[int, int]]) -> str:

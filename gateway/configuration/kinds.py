@@ -284,6 +284,10 @@ class Docs(Settings):
     shows: Literal["callable", "everything"] = setting(
         "what a reader is shown: what they may call themselves, or everything", default="callable"
     )
+    internal: bool = setting(
+        "whether readers are shown services that no channel leads to, as not exposed; `docs export` always has them",
+        default=False,
+    )
     security: Requirements = setting("who may read: as the security of a channel", default=[])
     groups: Groups = setting("groups one of which a reader has to be in", default=[])
     limit: LimitName | None = setting("limit that all reading shares", default=None)

@@ -292,7 +292,9 @@ class Store:
         for (kind, name), body in bodies.items():
             if kind == "channels":
                 try:
-                    found[name] = Way(body["type"], read_object(kind, self._sealer.open(kind, name, body), place(kind, name)))
+                    found[name] = Way(
+                        body["type"], read_object(kind, self._sealer.open(kind, name, body), place(kind, name))
+                    )
                 except ConfigurationError:
                     continue
         return found

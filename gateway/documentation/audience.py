@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.configuration.kinds import Docs
     from gateway.snapshot import Snapshot
     from security.limits import Charge
+    from specs.contract import Contract
     from specs.exchange import Exchange
 
 log = logging.getLogger("gatewright.documentation")
@@ -75,6 +76,8 @@ class Audience:
             Security([[one] for one in definitions.values()], secured.failed) if secured is not None else None
         )
         self._kept: OrderedDict[Any, Interface] = OrderedDict()
+        exposed = {operation.contract.service for _, found in self._operations for operation in found}
+        self._internal = tuple(contract for contract in snapshot.contracts if contract.service not in exposed)
         self.examples = examples_of(snapshot)
 
     @property
@@ -110,7 +113,7 @@ class Audience:
         key = tuple((channel.name, limits) for channel, _, limits in parts)
         interface = self._kept.get(key)
         if interface is None:
-            interface = self._kept[key] = self._interface(parts)
+            interface = self._kept[key] = self._interface(parts, self._internal if self.docs.internal else ())
             while len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         else:
@@ -131,8 +134,9 @@ class Audience:
         return found
 
     def whole(self) -> Interface:
-        """Everything there is, whoever may call it."""
-        return self._interface([(channel, operations, ()) for channel, operations in self._operations])
+        """Everything there is, whoever may call it, services that nobody can call included."""
+        parts = [(channel, operations, ()) for channel, operations in self._operations]
+        return self._interface(parts, self._internal)
 
     def _with_examples(self, operation: Operation) -> Operation:
         """*operation* with the real calls that still fit its contract."""
@@ -144,7 +148,11 @@ class Audience:
         ]
         return with_examples(operation, fitting) if fitting else operation
 
-    def _interface(self, parts: list[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]]) -> Interface:
+    def _interface(
+        self,
+        parts: Sequence[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]],
+        internal: tuple[Contract, ...],
+    ) -> Interface:
         operations = []
         for _, found, limits in parts:
             refusals = ("quota-exceeded", "address-not-allowed") if limits else ()
@@ -164,6 +172,7 @@ class Audience:
             description=docs.description,
             operations=tuple(operations),
             schemes=tuple(schemes),
+            internal=internal,
             contact=docs.contact or f"{self._url}{docs.path}",
             license=docs.license,
             about=docs.namespaces,

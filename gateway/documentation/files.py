@@ -5,6 +5,9 @@ channels/NAME/openapi.json, .yaml   one channel
 schemas/SERVICE.input.json          JSON Schemas of contracts, input and output
 postman.json                        a Postman collection
 api.md                              Markdown
+
+A document of another kind is one more line here and one printer in `specs.documents`: AsyncAPI is to be ``asyncapi.json``, as soon
+as there are channels whose operations are messages of a queue and not calls over HTTP.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ def paths(interface: Interface) -> Iterator[str]:
     yield from ("openapi.json", "openapi.yaml", "postman.json", "api.md")
     for channel in sorted({o.channel for o in interface.operations if o.kind != "soap"}):
         yield from (f"channels/{channel}/openapi.json", f"channels/{channel}/openapi.yaml")
-    for service in interface.services:
+    for service in interface.contracts:
         yield from (f"schemas/{service}.input.json", f"schemas/{service}.output.json")
 
 
@@ -79,8 +82,8 @@ def _schema(path: str, name: str, interface: Interface) -> Found | None:
     directions: tuple[Direction, ...] = ("input", "output")
     for direction in directions:
         service = name.removesuffix(f".{direction}.json")
-        if service != name and service in interface.services:
-            contract = interface.services[service][0].contract
+        if service != name and service in interface.contracts:
+            contract = interface.contracts[service]
             return path, partial(_print_schema, contract, direction), "application/schema+json"
     return None
 

@@ -102,13 +102,15 @@ class Site:
     def paths(self) -> Iterator[str]:
         """Every page there is, but for those that only a server can answer."""
         yield from ("", "authentication", "errors", "limits", "graph", "changelog", "types")
+        if self.interface.internal:
+            yield "internal"
         yield from (f"namespaces/{name or '-'}" for name in self.interface.namespaces)
-        yield from (f"services/{name}" for name in self.interface.services)
+        yield from (f"services/{name}" for name in self.interface.contracts)
 
     def render(self, path: str, query: Mapping[str, str] | None = None) -> str | None:
         """The HTML of a page; None where there is none of that path."""
         first, _, rest = path.partition("/")
-        if first == "services" and rest in self.interface.services:
+        if first == "services" and rest in self.interface.contracts:
             return self._service(rest)
         if first == "namespaces":
             name = "" if rest == "-" else rest
@@ -117,7 +119,7 @@ class Site:
             return self._search((query or {}).get("q", ""))
         make = {
             "": self._overview, "authentication": self._authentication, "errors": self._errors, "limits": self._limits,
-            "graph": self._graph, "changelog": self._changelog, "types": self._types,
+            "graph": self._graph, "changelog": self._changelog, "types": self._types, "internal": self._internal,
         }.get(path)  # fmt: skip
         return make() if make is not None else None
 
@@ -149,13 +151,16 @@ class Site:
             "namespace.html", namespace=name, contracts=shown, pages=pages, page=page, open_namespace=name
         )
 
+    def _internal(self) -> str | None:
+        return self._page("internal.html") if self.interface.internal else None
+
     def _service(self, name: str) -> str:
-        operations = self.interface.services[name]
-        contract = operations[0].contract
+        operations = self.interface.services.get(name, [])
+        contract = self.interface.contracts[name]
         groups: dict[tuple[str, bool], list[Operation]] = {}
         for operation in operations:
             groups.setdefault((operation.channel, operation.has_body), []).append(operation)
-        known = self.interface.services
+        known = self.interface.contracts
         schema = contract.schema or {}
         return self._page(
             "service.html",
@@ -236,13 +241,13 @@ class Site:
         )
 
     def _graph(self) -> str:
-        known = self.interface.services
-        invokes = {name: [o for o in ops[0].contract.invokes if o in known] for name, ops in known.items()}
+        known = self.interface.contracts
+        invokes = {name: [o for o in contract.invokes if o in known] for name, contract in known.items()}
         pairs = [(name, others) for name, others in invokes.items() if others]
         return self._page("graph.html", "graph", drawn=draw(invokes), pairs=pairs)
 
     def _changelog(self) -> str:
-        known = self.interface.services
+        known = self.interface.contracts
         shown = []
         for release in self.releases():
             # A service that is gone is told of to those who are shown everything: nobody may call it, so nobody may be told.
@@ -258,8 +263,8 @@ class Site:
 def search(interface: Interface, words: Sequence[str]) -> Iterator[Hit]:
     """The services that have all of *words*, those that have them in their name first."""
     hits: list[tuple[int, Hit]] = []
-    for name, operations in interface.services.items():
-        contract = operations[0].contract
+    for name, contract in interface.contracts.items():
+        operations = interface.services.get(name, [])
         places = {
             "name": f"{name} {contract.class_name}", "path": " ".join(f"{o.method} {o.path}" for o in operations),
             "field": " ".join(_names((*(contract.input or ()), *(contract.output or ())))),

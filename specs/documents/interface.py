@@ -172,9 +172,15 @@ class Interface:
             found.setdefault(contract.namespace, []).append(contract)
         return dict(sorted(found.items(), key=lambda item: (not item[0], item[0])))
 
+    @cached_property
+    def contracts(self) -> dict[str, Contract]:
+        """The contract of each service that is shown, whether a channel leads to it or not."""
+        exposed = {name: operations[0].contract for name, operations in self.services.items()}
+        return dict(sorted({**{contract.service: contract for contract in self.internal}, **exposed}.items()))
+
     def invoked_by(self, service: str) -> list[str]:
         """Which of the services say that they invoke this one."""
-        return [name for name, operations in self.services.items() if service in operations[0].contract.invokes]
+        return [name for name, contract in self.contracts.items() if service in contract.invokes]
 
     def of_channel(self, channel: str) -> Interface:
         """The part of it that is one channel's."""

@@ -163,7 +163,7 @@ class _Document:
         if contract.namespace:
             found["x-namespace"] = contract.namespace
         # SECURITY: A51. A service that the reader may not call is not named either.
-        if invokes := [name for name in contract.invokes if name in self._interface.services]:
+        if invokes := [name for name in contract.invokes if name in self._interface.contracts]:
             found["x-invokes"] = invokes
         if operation.limits:
             found["x-rate-limits"] = [_policy(policy) for policy in operation.limits]

@@ -190,3 +190,27 @@ def test_the_published_schema_accepts_what_we_accept():
     assert not validator.is_valid(load("channels: {a: {type: rest, path: /a, servce: b}}"))
     assert not validator.is_valid(load("channels: {a: {type: gopher}}"))
     assert not validator.is_valid(load("chanels: {}"))
+
+
+@pytest.mark.parametrize(
+    ("channel", "path"),
+    [
+        ("c: {type: rest, path: /a, service: s, security: [basic, token]}", "channels.c.security[1]"),
+        ("c: {type: rest, path: /a, service: s, security: [[basic, token]]}", "channels.c.security[0]"),
+        ("c: {type: proxy, path: /a, upstreams: ['http://a.example'], security: [token]}", "channels.c.security[0]"),
+    ],
+)
+def test_a_definition_that_reads_soap_messages_is_refused_where_none_come(channel, path):
+    text = f"""
+        security:
+          token: {{type: wss, username: ann, password: secret}}
+          basic: {{type: basic, username: ann, password: secret}}
+        channels:
+          {channel}
+        """
+    assert faults(text) == (
+        f"{path}: 'token' is read from SOAP messages, and none come here: nobody could come in by it: "
+        "name another definition, or give the channel the type soap"
+    )
+    soap = "c: {type: soap, path: /a, services: [s], security: [token]}"
+    assert check(read(text.replace(channel, soap))) == []

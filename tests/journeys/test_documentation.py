@@ -295,6 +295,35 @@ def test_documentation_is_moved_secured_limited_and_switched_off_while_it_runs(s
     assert paths_shown(served) == ["/customers/{cust_id}", "/far", "/hello/{name}", "/secret"]
 
 
+def test_a_service_without_a_channel_is_shown_as_not_exposed_where_that_is_wanted(tmp_path):
+    configuration = """
+        format: 1
+        channels:
+          hello: {type: rest, path: "/hello/{name}", methods: [GET], service: hello}
+        docs: {internal: true}
+        """
+    with gateway(tmp_path, configuration, SERVICES) as running:
+        for path in ("/docs/internal", "/docs"):
+            assert 'href="/docs/internal"' in running.get(path).text
+        assert 'href="/docs/services/customer.get"' in running.get("/docs/internal").text
+        page = re.sub(r"</?i[^>]*>", "", running.get("/docs/services/customer.get").text)
+        for expected in ("Not exposed", "cust_id", "is_active", 'self.invoke("customer.get"', "customer.secret"):
+            assert expected in page, expected
+        assert running.get("/docs/schemas/customer.get.input.json").json()["required"] == ["cust_id"]
+        assert list(running.get("/openapi.json").json()["paths"]) == ["/hello/{name}"]
+        assert "gatewright." not in running.get("/docs/internal").text
+        (tmp_path / "less.yaml").write_text("docs: {internal: false}")
+        running.command("config", "apply", "--merge", str(tmp_path / "less.yaml"))
+        assert eventually(lambda: running.get("/docs/internal").status_code == 404)
+        assert running.get("/docs/services/customer.get").status_code == 404
+        assert "customer.get" not in running.get("/docs/changelog").text
+        # Files are written for those who run the gateway: they have everything.
+        running.command("docs", "export", str(tmp_path / "site"))
+        site = tmp_path / "site" / "api"
+        assert "Not exposed" in (site / "services" / "customer.get.html").read_text()
+        assert (site / "schemas" / "customer.get.output.json").is_file()
+
+
 def test_what_is_configured_comes_before_what_is_built_in(tmp_path):
     configuration = """
         format: 1
