@@ -13,16 +13,17 @@ pool, `backends.http_stream` an answer taken piece by piece, `backends.breaker` 
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from backends.breaker import Breaker
 from backends.http_stream import NothingAnswered, Patience, Streamed, begin_stream
 from backends.http_wire import Connection, Headers, Origin, Response, encode_headers, encode_request, encode_stream_head
+from backends.permits import Permits
+from backends.sockets import owners
 from specs.problems import BackendError, BackendTimeout, BackendUnavailable
 
 __all__ = [
@@ -113,10 +114,11 @@ class Client:
         self._common_fields = [*([("Host", origin.authority)] if own_host else []), *headers]
         self._common_names = {name.lower() for name, _ in self._common_fields}
         self._common = encode_headers(self._common_fields)
-        self._slots = threading.Semaphore(pool_size)
+        self._permits = Permits(pool_size)
         # WHY: a gevent socket belongs to the thread whose hub made it, and `blocking` services run in threads of their
         # own: each thread finds the connections that it made.
-        self._idle: dict[int, deque[Connection]] = {}
+        self._owner = owners()
+        self._idle: dict[Any, deque[Connection]] = {}
         self.busy = 0  #: calls whose answer is not over
         self._closed = False
 
@@ -180,7 +182,7 @@ class Client:
         chunked = whole is None and length is None
         framed = encode_stream_head(method, target, self._common + own, len(whole) if whole is not None else length)
         self.breaker.admit()
-        if not self._slots.acquire(timeout=patience):
+        if not self._permits.acquire(patience):
             self.breaker.abandoned()
             raise PoolExhausted(f"{self.origin}: none of {self._pool_size} connections became free in time")
         self.busy += 1
@@ -257,10 +259,10 @@ class Client:
 
     def _release(self) -> None:
         self.busy -= 1
-        self._slots.release()
+        self._permits.release()
 
     def _send(self, method: str, request: bytes, deadline: float) -> Response:
-        if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        if not self._permits.acquire(deadline - time.monotonic()):
             raise PoolExhausted(f"{self.origin}: none of {self._pool_size} connections became free in time")
         self.busy += 1
         try:
@@ -277,8 +279,7 @@ class Client:
                     if pause:
                         self._sleep(pause)
         finally:
-            self.busy -= 1
-            self._slots.release()
+            self._release()
 
     def _attempt(self, method: str, request: bytes, deadline: float) -> Response:
         """One exchange over one connection, which is back in the pool or closed afterwards."""
@@ -311,7 +312,7 @@ class Client:
         return remaining if self._read_timeout is None else min(remaining, self._read_timeout)
 
     def _take(self) -> Connection | None:
-        idle = self._idle.get(threading.get_native_id())
+        idle = self._idle.get(self._owner())
         if not idle:
             return None
         oldest = time.monotonic() - self._max_idle
@@ -330,7 +331,7 @@ class Client:
             connection.close()
             return
         connection.idle_since = time.monotonic()
-        self._idle.setdefault(threading.get_native_id(), deque()).append(connection)
+        self._idle.setdefault(self._owner(), deque()).append(connection)
 
     def usage(self) -> Usage:
         """How the pool stands now."""

@@ -36,16 +36,19 @@ class Patience:
 class Streamed:
     """What the system answers: *status*, *headers*, and the pieces of its body, which can be taken once.
 
+    *connection* is what it said of the connection: names of headers that are not for anybody beyond it, among others.
+
     Belongs to whoever asked, who takes all pieces or calls `close`. *over* is told, once, whether the body came to its end.
     """
 
-    __slots__ = ("_connection", "_over", "_patience", "_reading", "_sent", "headers", "status")
+    __slots__ = ("_connection", "_over", "_patience", "_reading", "_sent", "connection", "headers", "status")
 
     def __init__(
         self, connection: Connection, reading: Reading, patience: Patience, sent: bool, over: Callable[[bool], None]
     ) -> None:
         self.status = reading.status
         self.headers: Headers = reading.headers
+        self.connection = reading.connection
         self._connection = connection
         self._reading = reading
         self._patience = patience

@@ -15,11 +15,18 @@ from typing import Any, NamedTuple
 import httptools
 import orjson
 
+from backends.sockets import link_over
 from specs.problems import BackendError, BackendTimeout, BackendUnavailable
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(r"(?:/|\*\Z)[!\"$-~]*")
-_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+#: Methods that need no look.
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+#: What cannot stand in a value: control characters other than the tab.
+_CONTROLS = bytes((*range(9), *range(10, 32), 127))
+#: "Name: " of names that were found to be such, in whatever case; no more than so many.
+_KNOWN: dict[str, str] = {}
+_MOST_KNOWN = 1000
 #: What we say of the message ourselves: a caller's word for it could disagree with the bytes (request smuggling).
 FRAMING = frozenset(
     ("connection", "content-length", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
@@ -127,19 +134,27 @@ def encode_headers(headers: Iterable[tuple[str, str]]) -> bytes:
 
     SECURITY: A8. A line break in a name or value would begin a header, or a request, of the caller's making.
     """
-    lines = []
-    for name, value in headers:
-        if not _TOKEN.fullmatch(name):
-            raise ValueError(f"not a header name: {name!r}")
-        if name.lower() in FRAMING:
-            raise ValueError(f"the header {name} is written by the client itself")
-        if not _VALUE.fullmatch(value):
-            raise ValueError(f"a control character in the value of the header {name}")
-        lines.append(f"{name}: {value}\r\n")
+    # PERF: looked at all together, and names once: 1.6 us for nine headers, where a look at each takes 7.
+    known = _KNOWN
+    lines = [f"{known.get(name) or _begin(name)}{value}\r\n" for name, value in headers]
     try:
-        return "".join(lines).encode("latin-1")
+        octets = "".join(lines).encode("latin-1")
     except UnicodeEncodeError:
         raise ValueError("a header value that is not Latin-1") from None
+    if len(octets) - len(octets.translate(None, _CONTROLS)) != 2 * len(lines):
+        raise ValueError("a control character in the value of a header")
+    return octets
+
+
+def _begin(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"not a header name: {name!r}")
+    if name.lower() in FRAMING:
+        raise ValueError(f"the header {name} is written by the client itself")
+    begin = f"{name}: "
+    if len(_KNOWN) < _MOST_KNOWN:
+        _KNOWN[name] = begin
+    return begin
 
 
 def encode_request(method: str, target: str, common: bytes, headers: bytes, body: bytes) -> bytes:
@@ -149,7 +164,7 @@ def encode_request(method: str, target: str, common: bytes, headers: bytes, body
 
 def encode_stream_head(method: str, target: str, headers: bytes, length: int | None) -> bytes:
     """The head of a request whose body is *length* bytes, or comes in chunks. Raises ValueError as `encode_request`."""
-    if not _TOKEN.fullmatch(method) or method == "CONNECT":
+    if method not in _METHODS and (not _TOKEN.fullmatch(method) or method == "CONNECT"):
         raise ValueError(f"not a method that can be sent: {method!r}")
     if not _TARGET.fullmatch(target):
         raise ValueError(f"not a request target: {target!r}")
@@ -165,7 +180,8 @@ class Reading:
     """The parser's callbacks: they keep what came and note what is wrong; they never raise."""
 
     __slots__ = (
-        "_headers", "body", "bodyless", "chunked", "complete", "fault", "field_size", "head_done", "head_size", "interim",
+        "_headers", "body", "bodyless", "chunked", "complete", "connection", "fault", "field_size", "head_done", "head_size",
+        "interim",
         "keep_alive", "length", "most", "parser", "reason", "size", "status", "surplus",
     )  # fmt: skip
 
@@ -189,6 +205,7 @@ class Reading:
         self.reason = ""
         self.length: int | None = None
         self.chunked = False
+        self.connection = ""
         self.head_done = False
         self.complete = False
 
@@ -218,6 +235,8 @@ class Reading:
         text = value.decode("latin-1")
         if key == b"content-length":
             self.length = int(text) if text.isdecimal() and len(text) < 16 else -1
+        elif key == b"connection":
+            self.connection = f"{self.connection}, {text}" if self.connection else text
         elif key == b"transfer-encoding":
             self.chunked = True
             if text.strip().lower() != "chunked":
@@ -262,7 +281,7 @@ class Reading:
 class Connection:
     """One connected socket. Use it for one exchange at a time; close it unless it is `reusable` afterwards."""
 
-    __slots__ = ("_socket", "answering", "idle_since", "origin", "reusable", "used")
+    __slots__ = ("_link", "answering", "idle_since", "origin", "reusable", "used")
 
     def __init__(self, origin: Origin, tls: ssl.SSLContext | None, timeout: float) -> None:
         self.origin = origin
@@ -270,21 +289,14 @@ class Connection:
         self.reusable = True
         self.answering = False
         self.idle_since = 0.0
-        self._socket = _connect(origin, tls, timeout)
+        self._link = link_over(_connect(origin, tls, timeout))
 
     def usable(self) -> bool:
         """Whether a pooled connection can carry another request: still open, and nothing unread on it.
 
         SECURITY: A6, A7. Bytes that nobody asked for would be taken for the answer to the next caller's request.
         """
-        try:
-            self._socket.settimeout(0.0)
-            self._socket.recv(1)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            return False
-        return False
+        return self._link.silent()
 
     def exchange(self, request: bytes, head_only: bool, most: int, remaining: Callable[[], float]) -> Response:
         """Send *request* and read the response. *remaining* gives the seconds left, or raises BackendTimeout.
@@ -319,21 +331,11 @@ class Connection:
 
     def send(self, octets: bytes, remaining: Callable[[], float]) -> None:
         """Send *octets*. Raises OSError and BackendTimeout."""
-        self._socket.settimeout(remaining())
-        self._socket.sendall(octets)
+        self._link.send(octets, remaining())
 
     def talks(self) -> bool:
         """Whether the peer has something to say already, or is gone: then there is no use in sending more."""
-        self._socket.settimeout(0.0)
-        try:
-            if isinstance(self._socket, ssl.SSLSocket):
-                return False  # TLS cannot be peeked into; what it says is heard when the request is out
-            self._socket.recv(1, socket.MSG_PEEK)
-            return True
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:
-            return True
+        return self._link.talks()
 
     def read_some(
         self, reading: Reading, remaining: Callable[[], float], head_only: bool = False, head: bytes = b""
@@ -342,8 +344,7 @@ class Connection:
 
         Raises OSError, BackendTimeout, and BackendError for what is not HTTP or too much of it.
         """
-        self._socket.settimeout(remaining())
-        received = self._socket.recv(_READ)
+        received = self._link.receive(_READ, remaining(), at_once=self.answering)
         if not received:
             self._end(reading)
             return b""
@@ -385,10 +386,7 @@ class Connection:
     def close(self) -> None:
         """Close the socket; more than once does no harm."""
         self.reusable = False
-        try:
-            self._socket.close()
-        except OSError:
-            pass
+        self._link.close()
 
 
 def _feed(reading: Reading, received: bytes) -> None:

@@ -168,6 +168,7 @@ class Upstreams:
             return Upstream(url, client, prober)
 
         self.upstreams = tuple(upstream(url) for url in urls)
+        self._only = self.upstreams[0] if len(self.upstreams) == 1 else None
         if probe is not None:
             threading.Thread(target=self._watch, name=f"probes of {name}", daemon=True).start()
 
@@ -212,6 +213,8 @@ class Upstreams:
 
     def _pick(self, tried: Sequence[Upstream]) -> Upstream:
         """The next address that is usable, one that was not tried before where there is one."""
+        if self._only is not None and self._only.usable:
+            return self._only
         usable = [upstream for upstream in self.upstreams if upstream.usable]
         candidates = [upstream for upstream in usable if upstream not in tried] or usable
         if not candidates:

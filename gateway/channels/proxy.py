@@ -258,9 +258,11 @@ class Channel(channels.Channel):
 
     def _headers(self, exchange: Exchange) -> list[tuple[str, str]]:
         sent = exchange.headers
-        # SECURITY: A19. Naming a header in Connection takes the caller's own away, never ours.
-        unwanted = _tokens(sent.get("connection", ""))
-        headers = [(name, sent[name]) for name in self._forwarded if name in sent and name not in unwanted]
+        headers = [(name, sent[name]) for name in self._forwarded if name in sent]
+        if "connection" in sent:
+            # SECURITY: A19. Naming a header in Connection takes the caller's own away, never ours.
+            unwanted = _tokens(sent["connection"])
+            headers = [field for field in headers if field[0] not in unwanted]
         if self.settings.preserve_host:
             headers.append(("Host", sent.get("host", exchange.host)))
         headers += [
@@ -279,7 +281,7 @@ class Channel(channels.Channel):
         return headers
 
     def _outcome(self, streamed: Streamed) -> Outcome:
-        unwanted = HOP_BY_HOP | _tokens(streamed.headers.get("connection", ""))
+        unwanted = HOP_BY_HOP | _tokens(streamed.connection) if streamed.connection else HOP_BY_HOP
         if self._cors is not None:
             unwanted |= {name for name in streamed.headers if name.startswith("access-control-")}
         headers = [(name, value) for name, value in streamed.headers.fields if name.lower() not in unwanted]

@@ -382,7 +382,7 @@ def test_connections_are_opened_up_to_the_size_of_the_pool_and_then_waited_for()
 def test_a_pool_that_is_used_up_does_not_open_the_breaker():
     with scripted() as server:
         client = client_of(server, pool_size=1, breaker=Breaker("x", failures=1))
-        client._slots.acquire()
+        client._permits.acquire(0.0)
         with pytest.raises(BackendUnavailable):
             client.request("GET", "/", timeout=0.01)
         assert client.breaker.state == "closed"

@@ -69,15 +69,18 @@ class Load:
         rate: float = 0.0,
         warm: float = 1.0,
         attempts: int = 4,
+        upstream: int = 0,
     ) -> Sample:
         """Load the server at *port*, whose processes are *pid* and its descendants. *rate* 0: as fast as it goes.
+
+        The compiled client is also the system behind the server, where *upstream* is the port of one.
 
         While other programs take the server's core it is measured again, *attempts* times at most; the quietest counts.
         """
         best: Sample | None = None
         for _ in range(attempts):
             wait_for_quiet()
-            sample = self._measure(port, pid, requests, seconds, rate, warm)
+            sample = self._measure(port, pid, requests, seconds, rate, warm, upstream)
             if best is None or sample.foreign < best.foreign:
                 best = sample
             if best.foreign <= MUCH:
@@ -86,7 +89,7 @@ class Load:
         return best
 
     def _measure(
-        self, port: int, pid: int, requests: Sequence[bytes], seconds: float, rate: float, warm: float
+        self, port: int, pid: int, requests: Sequence[bytes], seconds: float, rate: float, warm: float, upstream: int
     ) -> Sample:
         files = []
         for number, request in enumerate(requests):
@@ -94,7 +97,7 @@ class Load:
             files[-1].write_bytes(request)
         program = [str(SCRATCH / "load")] if self.compiled else [sys.executable, str(HERE / "load.py")]
         processes = ",".join(map(str, family(pid)))
-        words = [port, self._connections, warm, seconds, rate, SERVER_CORE, processes, *files]
+        words = [port, self._connections, warm, seconds, rate, SERVER_CORE, processes, upstream, *files]
         done = subprocess.run(
             [*program, *map(str, words)],
             capture_output=True,

@@ -1,12 +1,14 @@
 /* load: HTTP/1.1 load from one core that never sleeps, and what it cost the server meanwhile.
 
-   usage: load PORT CONNECTIONS WARM_SECONDS SECONDS RATE CORE PID[,PID...] REQUEST_FILE...
+   usage: load PORT CONNECTIONS WARM_SECONDS SECONDS RATE CORE PID[,PID...] UPSTREAM REQUEST_FILE...
 
    Why it never sleeps: a client that waits in the kernel has to be woken by the server's every send, and on a virtual
    machine that wake-up is charged to the server. So epoll is asked with a timeout of 0, in a loop that fills its core.
 
    RATE 0 is a closed loop: each connection sends its next request when it has its answer. Otherwise requests are sent at
    RATE a second whether answers come or not, and a latency counts from when the request was due.
+   Where UPSTREAM is not 0 the same loop is also the system behind a gateway: it listens there, and answers whatever it is asked
+   by 200 bytes. (A process of its own would have to be woken for each call, and share the core with this one.)
    The connections take turns with the request files. Prints one JSON object; the processor time is that of the PIDs, from
    /proc, and `foreign` is the share of CORE that went to others. */
 #define _GNU_SOURCE
@@ -26,7 +28,7 @@
 #define MOST_PROCESSES 64
 
 struct request { char *bytes; size_t length; };
-struct connection { int fd; int busy; size_t have, need; double since; struct request *next; char answer[LARGEST_ANSWER]; };
+struct connection { int fd; int busy, behind; size_t have, need; double since; struct request *next; char answer[LARGEST_ANSWER]; };
 
 static struct request *requests;
 static int request_count;
@@ -131,6 +133,58 @@ static int take(struct connection *one, double counted_from) {
     return 1;
 }
 
+/* what the system behind a gateway answers, whatever it is asked */
+static const char said[] =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 200\r\n\r\n"
+    "{\"order_id\":\"ORD-2026-000017\",\"customer_id\":1234567,\"status\":\"accepted\",\"total\":1234.5,\"line_count\":2,"
+    "\"express\":true,\"message\":\"Your order is accepted and goes to the warehouse today, by bicycle.   \"}";
+
+/* Take what a gateway asks, and answer what is whole. */
+static void serve(struct connection *one) {
+    ssize_t got = recv(one->fd, one->answer + one->have, LARGEST_ANSWER - 1 - one->have, 0);
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) { close(one->fd); free(one); return; }
+    one->have += got;
+    one->answer[one->have] = 0;
+    for (;;) {
+        char *end = strstr(one->answer, "\r\n\r\n");
+        if (!end) return;
+        size_t need = end + 4 - one->answer;
+        char *length = strcasestr(one->answer, "\r\ncontent-length:"), *coding = strcasestr(one->answer, "\r\ntransfer-encoding:");
+        if (length && length < end) need += atol(length + 17);
+        else if (coding && coding < end) {
+            char *last = strstr(end + 4, "0\r\n\r\n");
+            if (!last) return;
+            need = last + 5 - one->answer;
+        }
+        if (one->have < need) return;
+        if (send(one->fd, said, sizeof said - 1, MSG_NOSIGNAL) < 0) { close(one->fd); free(one); return; }
+        memmove(one->answer, one->answer + need, one->have - need + 1);
+        one->have -= need;
+    }
+}
+
+static int listen_at(int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(fd, (void *)&address, sizeof address) || listen(fd, 256)) fail("listen");
+    return fd;
+}
+
+static void accept_all(int listener, int poll) {
+    int fd, on = 1;
+    while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+        struct connection *one = calloc(1, sizeof *one);
+        one->fd = fd;
+        one->behind = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = one};
+        epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event);
+    }
+}
+
 static int ascending(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return x < y ? -1 : x > y;
@@ -139,16 +193,22 @@ static int ascending(const void *a, const void *b) {
 static double quantile(double part) { return latency_count ? latencies[(long)((latency_count - 1) * part)] : 0; }
 
 int main(int count, char **words) {
-    if (count < 9) { fprintf(stderr, "usage: load PORT CONNECTIONS WARM SECONDS RATE CORE PIDS REQUEST...\n"); return 64; }
+    if (count < 10) {
+        fprintf(stderr, "usage: load PORT CONNECTIONS WARM SECONDS RATE CORE PIDS UPSTREAM REQUEST...\n");
+        return 64;
+    }
     int port = atoi(words[1]), connection_count = atoi(words[2]), core = atoi(words[6]);
     double warm = atof(words[3]), seconds = atof(words[4]), rate = atof(words[5]);
     const char *pids = words[7];
-    request_count = count - 8;
+    int listener = atoi(words[8]) ? listen_at(atoi(words[8])) : -1;
+    request_count = count - 9;
     requests = calloc(request_count, sizeof *requests);
-    for (int i = 0; i < request_count; i++) read_request(words[8 + i], requests + i);
+    for (int i = 0; i < request_count; i++) read_request(words[9 + i], requests + i);
     latencies = malloc(MOST_LATENCIES * sizeof *latencies);
 
     int poll = epoll_create1(0);
+    struct epoll_event calls = {.events = EPOLLIN, .data.ptr = NULL};
+    if (listener >= 0) epoll_ctl(poll, EPOLL_CTL_ADD, listener, &calls);
     struct connection *all = calloc(connection_count, sizeof *all);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
     inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
@@ -181,7 +241,9 @@ int main(int count, char **words) {
         if (t >= until) break;
         for (int i = 0; i < ready; i++) {
             struct connection *one = events[i].data.ptr;
-            if (take(one, from) && rate == 0) ask(one, now());
+            if (!one) accept_all(listener, poll);
+            else if (one->behind) serve(one);
+            else if (take(one, from) && rate == 0) ask(one, now());
         }
         for (int i = 0; rate > 0 && due <= t && i < connection_count; i++)
             if (!all[i].busy) {

@@ -23,8 +23,8 @@ def processor_seconds(pids: str) -> float:
 
 def main() -> None:
     """Load, then print."""
-    port, connections, warm, seconds, _, _, pids = sys.argv[1:8]
-    requests = [Path(name).read_bytes() for name in sys.argv[8:]]
+    port, connections, warm, seconds, _, _, pids, _ = sys.argv[1:9]
+    requests = [Path(name).read_bytes() for name in sys.argv[9:]]
     selector = selectors.DefaultSelector()
     for number in range(int(connections)):
         sock = socket.create_connection(("127.0.0.1", int(port)))

@@ -1,6 +1,6 @@
 """`make bench`: what a request costs, beside peers, in one sitting; and what 10,000 channels and a start cost.
 
-    python tests/bench/run.py [--quick] [--only requests,limits,peers,channels,parts,starts] [--rounds N] [--seconds S]
+    python tests/bench/run.py [--quick] [--only requests,limits,peers,forwarding,channels,parts,starts] [--rounds N] [--seconds S]
 
 Compare CPU per request, within one sitting: requests a second and latencies are also those of the machine's other work.
 """
@@ -17,11 +17,11 @@ from pathlib import Path
 import channels
 import limit_costs
 import starts
-from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, Load, Sample, on
+from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, Load, Sample, free_port, on
 from parts import REQUESTS
-from subjects import PEERS, NotInstalled, gatewright, install_peers, say
+from subjects import FORWARDERS, PEERS, NotInstalled, gatewright, install_peers, say
 
-SECTIONS = ("requests", "limits", "peers", "channels", "parts", "starts")
+SECTIONS = ("requests", "limits", "peers", "forwarding", "channels", "parts", "starts")
 ROWS = {
     "whole": "whole path: Basic, allowlist, 3 limits, schema",
     "none": "the same with no limits",
@@ -36,7 +36,8 @@ BARE = PEERS[0].name
 class Table:
     """The rows of requests; of several rounds the one with the least processor time counts, others only make it more."""
 
-    def __init__(self) -> None:
+    def __init__(self, ours: str) -> None:
+        self.ours = ours
         self.samples: dict[str, Sample] = {}
         self.missing: dict[str, str] = {}
 
@@ -48,8 +49,8 @@ class Table:
         say(f"  {name}: {sample.cpu:.1f} us, {sample.foreign:.0%} of the core to others")
 
     def lines(self) -> list[str]:
-        """The table. The ratio is how often our whole path's processor time goes into a row's."""
-        ours = self.samples.get("Gatewright " + ROWS["whole"])
+        """The table. The ratio is how often the processor time of the row called *ours* goes into a row's."""
+        ours = self.samples.get(self.ours)
         found = [f"{'':57} {'req/s':>8} {'p50 us':>8} {'p99 us':>8} {'CPU us/req':>10} {'x ours':>7} {'others':>7}"]
         for name, sample in self.samples.items():
             ratio = f"{sample.cpu / ours.cpu:7.2f}" if ours else ""
@@ -89,6 +90,21 @@ def measure_peers(load: Load, table: Table, seconds: float) -> None:
             table.missing[peer.name] = str(error)
 
 
+def measure_forwarding(load: Load, table: Table, seconds: float) -> None:
+    """Gateways before a system that costs nothing: it is the load client itself."""
+    if not load.compiled:
+        table.missing["forwarding"] = "there is no C compiler"
+        return
+    for forwarder in FORWARDERS:
+        upstream = free_port()
+        try:
+            with forwarder.start(upstream) as server:
+                requests = [REQUESTS["whole"]]
+                table.add(forwarder.name, load.measure(server.port, server.pid, requests, seconds, upstream=upstream))
+        except (NotInstalled, RuntimeError) as error:
+            table.missing[forwarder.name] = str(error)
+
+
 def parts_lines() -> list[str]:
     """What each step costs in process."""
     done = subprocess.run(
@@ -121,8 +137,8 @@ def main() -> None:
     load = Load()
     if not load.compiled:
         say("there is no C compiler: the load comes from Python, and requests a second are its limit")
-    table = Table()
-    if "peers" in sections:
+    table, forwarded = Table("Gatewright " + ROWS["whole"]), Table("Gatewright")
+    if sections & {"peers", "forwarding"}:
         install_peers()
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
@@ -130,12 +146,18 @@ def main() -> None:
             measure_ours(load, table, seconds)
         if "peers" in sections:
             measure_peers(load, table, seconds)
+        if "forwarding" in sections:
+            measure_forwarding(load, forwarded, seconds)
     if "requests" in sections:
         measure_half_load(load, table, seconds)
     reports: list[tuple[str, Callable[[], list[str]]]] = []
     if table.samples:
         title = f"Requests: one worker on core {SERVER_CORE}, {CONNECTIONS} connections from core {CLIENT_CORE}, best of {rounds}"
         reports.append((title, table.lines))
+    if "forwarding" in sections:
+        reports.append(
+            (f"Forwarding an order of 200 bytes to a system that answers 200, best of {rounds}", forwarded.lines)
+        )
     if "limits" in sections:
         reports.append((f"Limits: least of {limit_costs.TURNS} turns each", lambda: limit_costs.lines(load, seconds)))
     if "channels" in sections:

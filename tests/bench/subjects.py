@@ -20,7 +20,9 @@ from harness import HERE, ROOT, SCRATCH, SERVER_CORE, end, free_port, on, servin
 PYTHON = SCRATCH / "python" / "bin" / "python"
 NODE_MODULES = SCRATCH / "node" / "node_modules"
 PYTHON_PEERS = ("falcon", "gunicorn", "gevent", "orjson", "fastapi", "slowapi", "uvicorn[standard]", "pydantic")
+NODE_GATEWAYS = ("fast-gateway@3.4.7", "express-gateway")  # later ones of the first need what is not published
 NODE_PEERS = (
+    *NODE_GATEWAYS,
     "fastify",
     "@fastify/rate-limit",
     "@fastify/basic-auth",
@@ -100,7 +102,7 @@ def install_peers() -> None:
         run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PYTHON_PEERS)
         # gunicorn's quick parser is built from source: without a compiler it does without.
         run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "gunicorn_h1c")
-    if not NODE_MODULES.exists() and shutil.which("npm"):
+    if not (NODE_MODULES / "express-gateway").exists() and shutil.which("npm"):
         say("installing the Node.js peers")
         NODE_MODULES.parent.mkdir(parents=True, exist_ok=True)
         run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", NODE_MODULES.parent, *NODE_PEERS)
@@ -149,28 +151,31 @@ def uvicorn_fastapi() -> Iterator[Running]:
 
 
 @contextmanager
-def node(script: str, *packages: str) -> Iterator[Running]:
-    """A server of ours on Node.js."""
+def node(script: str, *packages: str, upstream: int = 0) -> Iterator[Running]:
+    """A server of ours on Node.js; *upstream* is the port of the system behind it."""
     program = shutil.which("node")
     if program is None:
         raise NotInstalled("there is no node")
     needs(*(NODE_MODULES / package for package in packages))
     port = free_port()
     environment = {"NODE_PATH": str(NODE_MODULES), "NODE_ENV": "production"}
-    with serving([program, HERE / "peers" / script, port], port, environment=environment) as pid:
+    with serving([program, HERE / "peers" / script, port, upstream], port, environment=environment) as pid:
         yield Running(port, pid)
 
 
 @contextmanager
-def nginx() -> Iterator[Running]:
-    """nginx with Lua."""
+def nginx(configured: str = "nginx_lua.conf", upstream: int = 0) -> Iterator[Running]:
+    """nginx; *upstream* is the port of the system behind it."""
     program = shutil.which("nginx") or ("/usr/sbin/nginx" if os.path.exists("/usr/sbin/nginx") else None)
     if program is None:
         raise NotInstalled("there is no nginx")
-    needs(Path("/usr/lib/nginx/modules/ngx_http_lua_module.so"))
+    text = (HERE / "peers" / configured).read_text()
+    if "lua" in text:
+        needs(Path("/usr/lib/nginx/modules/ngx_http_lua_module.so"))
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="nginx-", dir=SCRATCH) as folder:
-        text = (HERE / "peers" / "nginx_lua.conf").read_text().replace("PORT", str(port)).replace("FOLDER", folder)
+        text = text.replace("UPSTREAM", str(upstream)).replace("PORT", str(port)).replace("FOLDER", folder)
+        (Path(folder) / "passwords").write_text(f"{workload.USERNAME}:{{PLAIN}}{workload.PASSWORD}\n")
         user = "user root;\n" if os.geteuid() == 0 else ""
         configuration = Path(folder) / "nginx.conf"
         configuration.write_text(user + text.replace("modules/", "/usr/lib/nginx/modules/"))
@@ -191,4 +196,29 @@ PEERS = (
     ),
     Peer("moleculer-web, auth, limit, validator", lambda: node("moleculer_whole.cjs", "moleculer", "moleculer-web")),
     Peer("nginx with Lua, auth, limit, JSON", nginx),
+)
+
+
+@dataclass(frozen=True)
+class Forwarder:
+    """A gateway that hands on to the system at a port: its name in the table, and what starts it."""
+
+    name: str
+    start: Callable[[int], AbstractContextManager[Running]]
+
+
+FORWARDERS = (
+    Forwarder("Gatewright", lambda upstream: gatewright(workload.forwarding(upstream), services={})),
+    Forwarder(
+        "Gatewright, neither auth nor limit",
+        lambda upstream: gatewright(workload.forwarding(upstream, bare=True), services={}),
+    ),
+    Forwarder("nginx, proxy_pass, Basic, limit", lambda upstream: nginx("nginx_forward.conf", upstream)),
+    Forwarder(
+        "fast-gateway, Basic and limit by hand",
+        lambda upstream: node("fast_gateway.cjs", "fast-gateway", upstream=upstream),
+    ),
+    Forwarder(
+        "express-gateway, neither", lambda upstream: node("express_gateway.cjs", "express-gateway", upstream=upstream)
+    ),
 )

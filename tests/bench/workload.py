@@ -108,6 +108,25 @@ channels:
 """
 
 
+def forwarding(upstream: int, *, bare: bool = False) -> str:
+    """A document that hands /orders on to the system at a port; *bare*: to anybody, without limits."""
+    protected = "" if bare else ", security: [callers], limit: first"
+    return f"""
+format: 1
+limits:
+  first: {{rules: [{{from: "*", rate: 1000000/second}}]}}
+security:
+  callers: {{type: basic, groups: [all]}}
+groups:
+  all: {{}}
+consumers:
+  bench: {{groups: [all], basic: {{username: {USERNAME}, password: {PASSWORD}}}}}
+channels:
+  forwarded: {{type: proxy, path: /orders, rewrite: /orders, upstreams: ["http://127.0.0.1:{upstream}"],
+    breaker_failures: 0{protected}}}
+"""
+
+
 def many_channels(count: int) -> str:
     """`CONFIGURATION` with *count* channels in all, the further ones as protected as `whole`."""
     further = count - CONFIGURATION.count("{type: rest") - CONFIGURATION.count("{type: xml")
