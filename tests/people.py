@@ -1,7 +1,9 @@
 """What tests of single sign-on share: an installation with a clock of its own, a password, and what a refusal looks like."""
 
+import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pyotp
 import pytest
@@ -57,11 +59,21 @@ class World:
             rounds=10,
         )
 
+    def emptied(self):
+        """The same installation with its first settings, and nobody in it."""
+        kept = ("sso_keys",)
+        self.database.write(lambda c: [c.execute(t.delete()) for t in reversed(TABLES) if t.name not in kept])
+        self.configure()
+        return self
+
     def passes(self, **span):
         self.now += timedelta(**span)
 
+    def new_user(self, name="ann", **members):
+        return NewUser(name, f"{name}@example.org", PASSWORD, **members)
+
     def person(self, name="ann", **members):
-        return self.sso.users.create(NewUser(name, f"{name}@example.org", PASSWORD, **members), COMMAND)
+        return self.sso.users.create(self.new_user(name, **members), COMMAND)
 
     def caller(self, address="192.0.2.1", app="crm", **members):
         return Caller(app=app, address=address, cid="t", **members)
@@ -97,3 +109,11 @@ def lasting(url):
         world.database.write(lambda c: [c.execute(table.delete()) for table in reversed(TABLES)])
     world.pool.close()
     world.database.close()
+
+
+@contextmanager
+def in_memory():
+    """An installation in the memory of the machine, where that has such a folder: a commit waits for no disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as directory:
+        yield from lasting(f"sqlite:///{directory}/gatewright.db")

@@ -15,7 +15,6 @@ from typing import Any, Final
 #: kind: how long browsers keep it, in seconds; None for as long as the browser is open.
 LIFETIMES: Final[dict[str, int | None]] = {
     "session": None,  # the token of the session
-    "app": None,  # the application that the session was opened for
     "form": None,  # what forms are bound to
     "pending": 300,  # the password was right, the second factor is still to come
     "device": 31_536_000,  # its owner has logged in from here before

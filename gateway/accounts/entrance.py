@@ -36,8 +36,7 @@ class LogIn(Form):
         """See the class."""
         if visit.problem is None and visit.logged_in:
             return visit.landing
-        app = visit.sso.settings.app_of(visit.app)
-        return {"signup": app is not None and app.signup}
+        return {"signup": visit.app is not None and visit.app.signup}
 
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""
@@ -142,8 +141,7 @@ class SignUp(Form):
 
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
-        app = visit.sso.settings.app_of(visit.app)
-        return {"open": app is not None and app.signup, "least": visit.sso.settings.password.min_length}
+        return {"open": visit.app is not None and visit.app.signup, "least": visit.sso.settings.password.min_length}
 
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -130,7 +129,9 @@ class OwnSessions(Own):
 
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
-        return {"sessions": visit.sso.sessions.list(visit.session.user_id), "current": visit.session.id}
+        current = visit.session.id
+        found = visit.sso.sessions.list(visit.session.user_id)
+        return {"sessions": sorted(found, key=lambda session: session.id != current), "current": current}
 
     def do_end(self, visit: Visit) -> str:
         """End one."""
@@ -273,9 +274,8 @@ class Prove(Own):
         required(visit, name)
         password = visit.field("password") if name == "password" else ""
         code = visit.field("code", 16).replace(" ", "") if name == "code" else ""
-        caller = replace(visit.person(), app=visit.session.app)
         try:
-            opened = visit.sso.login.prove_again(visit.session, password, code, caller)
+            opened = visit.sso.login.prove_again(visit.session, password, code, visit.person())
         except Problem as problem:
             if problem.code != "invalid-credentials":
                 raise

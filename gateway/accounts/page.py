@@ -18,6 +18,7 @@ from gateway.accounts import devices, safety
 from gateway.accounts.languages import LANGUAGES
 from gateway.accounts.visit import Visit
 from specs.problems import Problem
+from sso.browsers import origin_of
 
 if TYPE_CHECKING:
     from sso.settings import PageRules
@@ -168,9 +169,9 @@ def protect(visit: Visit, referrer: str = "same-origin") -> None:
     response.set_header("Cache-Control", "no-store")
     response.set_header("Referrer-Policy", referrer)
     # WHY: browsers look at form-action again where a form's answer sends them on.
-    onward = f" {safety.origin_of(visit.next)}" if "://" in visit.next else ""
+    onward = f" {origin_of(visit.next)}" if "://" in visit.next else ""
     home = visit.sso.settings.pages.home
-    onward += f" {safety.origin_of(home)}" if "://" in home else ""
+    onward += f" {origin_of(home)}" if "://" in home else ""
     response.set_header(
         "Content-Security-Policy",
         f"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{onward}; base-uri 'none'; "

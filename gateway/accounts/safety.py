@@ -72,13 +72,3 @@ def onward(wanted: str, origins: Collection[str]) -> str:
     except ValueError:
         return ""
     return wanted if own and parts.scheme in ("http", "https") and "@" not in parts.netloc else ""
-
-
-def origin_of(url: str) -> str:
-    """The origin of a URL: scheme, host and port as a browser writes them."""
-    parts = urlsplit(url)
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in (None, usual) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"

@@ -10,8 +10,11 @@ from urllib.parse import parse_qsl, urlencode
 
 from gateway.accounts import cookies, safety
 from gateway.accounts.languages import LANGUAGES, choose
+from specs.exchange import Identity
 from specs.problems import Problem
+from sso.applications import APP_HEADER
 from sso.audit import Caller
+from sso.browsers import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +24,15 @@ if TYPE_CHECKING:
     from specs.exchange import Exchange
     from sso.login import LoggedIn
     from sso.sessions import Session
+    from sso.settings import AppRules
     from sso.system import SingleSignOn
     from sso.users import User
 
 FORM: Final = "application/x-www-form-urlencoded"
 _MOST_BODY: Final = 65_536
 _MOST_FIELDS: Final = 40
+#: What an address says beside the language.
+_KEPT: Final = ("token", "method", "why", "factor", "actor", "target", "action", "after")
 
 
 class Visit:
@@ -76,7 +82,7 @@ class Visit:
     def own_origins(self) -> tuple[str, ...]:
         """The origins that are this gateway's own."""
         host = self.exchange.headers.get("host", "")
-        return safety.origin_of(self.public_url), safety.origin_of(f"{self.exchange.scheme}://{host}")
+        return origin_of(self.public_url), origin_of(f"{self.exchange.scheme}://{host}")
 
     @cached_property
     def form_token(self) -> str:
@@ -114,27 +120,31 @@ class Visit:
 
     # Who asks
 
-    @cached_property
-    def app(self) -> str:
-        """The application that people log in to: the one that the page was asked for, else that of their session."""
-        asked = self.form.get("app") or self.query.get("app") or self.cookie("app")
-        return self._app(asked)
+    @property
+    def app(self) -> AppRules | None:
+        """The application that people log in to: the one that is asked for, else the usual one; None where there is none."""
+        asked = self.form.get("app") or self.query.get("app") or ""
+        return self.sso.settings.app_of(asked[:100])
 
-    def _app(self, name: str) -> str:
-        found = self.sso.settings.app_of(name[:100]) or self.sso.settings.app_of("")
-        return found.name if found is not None else name[:100]
+    def caller(self) -> Caller:
+        """Where this comes from, nobody proven. Raises Problem 401 where the application has to prove itself."""
+        asked = self.form.get("app") or self.query.get("app") or ""
+        return self._caller(self.sso.applications.named_by({APP_HEADER: asked[:100]}))
 
-    def caller(self, reason: str = "") -> Caller:
-        """Where this comes from, nobody proven."""
+    def _caller(self, app: str, reason: str = "") -> Caller:
         exchange = self.exchange
         agent = exchange.headers.get("user-agent", "")[:200]
-        return Caller(app=self.app, address=exchange.address, user_agent=agent, cid=exchange.cid, reason=reason)
+        return Caller(app=app, address=exchange.address, user_agent=agent, cid=exchange.cid, reason=reason)
 
     @cached_property
     def session(self) -> Session:
         """The session that the cookie is of. Raises Problem 401."""
-        caller = replace(self.caller(), app=self._app(self.cookie("app")))
-        return self.sso.sessions.check(self.cookie("session"), caller)
+        found = self.sso.sessions.check(self.cookie("session"), self._caller(""))
+        # The log says whose request it was.
+        self.exchange.identity = Identity(
+            found.username.lower(), "user", "sso", frozenset(found.roles), user=found.user_id
+        )
+        return found
 
     @property
     def logged_in(self) -> bool:
@@ -146,7 +156,7 @@ class Visit:
 
     def person(self, reason: str = "") -> Caller:
         """Whose session this is, as the caller. Raises Problem 401."""
-        return replace(self.caller(reason), actor=self.session.user_id, app=self.session.app)
+        return replace(self._caller(self.session.app, reason), actor=self.session.user_id)
 
     @cached_property
     def user(self) -> User:
@@ -156,14 +166,13 @@ class Visit:
     def open(self, done: LoggedIn) -> None:
         """Hand out a new session. SECURITY: S18. Whatever cookies were there before are replaced, those of forms as well."""
         self.keep("session", done.token)
-        self.keep("app", done.session.app)
         self.keep("device", done.device)
         self.keep("pending", "")
         self.new_form_cookie()
 
     def close(self) -> None:
         """Take the session's cookies away."""
-        for kind in ("session", "app", "pending"):
+        for kind in ("session", "pending"):
             self.keep(kind, "")
         self.new_form_cookie()
 
@@ -173,6 +182,11 @@ class Visit:
         """The address of a page; what is empty is left out of *query*."""
         given = {name: value for name, value in query.items() if value}
         return f"{self.mount}{path}" + (f"?{urlencode(given)}" if given else "")
+
+    def in_language(self, code: str) -> str:
+        """The address of this page in another language."""
+        kept = {name: self.query[name][:300] for name in _KEPT if name in self.query}
+        return self.url(self.path, language=code, **self.asked, **kept)
 
     @cached_property
     def next(self) -> str:
@@ -192,9 +206,8 @@ class Visit:
     @property
     def asked(self) -> dict[str, str]:
         """What every page on the way to a login hands on: where to, and for which application."""
-        app = self.form.get("app") or self.query.get("app") or ""
-        known = self.sso.settings.app_of(app[:100]) if app else None
-        return {"next": self.next, "app": known.name if known is not None else ""}
+        app = self.app if self.form.get("app") or self.query.get("app") else None
+        return {"next": self.next, "app": app.name if app is not None else ""}
 
 
 def _fields(text: str) -> dict[str, str]:
