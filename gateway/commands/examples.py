@@ -38,7 +38,7 @@ def list_examples(
 @app.command()
 def show(number: Number, data: Data = DEFAULT_DATA, database: DatabaseUrl = "", keys: Keys = None) -> None:
     """All that is kept of one: read it before you promote it, since every reader of the service will see it."""
-    from specs.documents.openapi import pretty
+    from specs.documents.bodies import pretty
 
     with _examples(data, database, keys) as examples:
         print(pretty(as_json(examples.find(number))))

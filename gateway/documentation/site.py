@@ -24,8 +24,9 @@ from gateway.documentation.markup import code, markdown
 from specs import inference
 from specs.contract import UNSET, Contract, Field
 from specs.documents import snippets
+from specs.documents.bodies import answer_text, pretty, request_text
 from specs.documents.interface import Interface, Operation, Policy, Scheme
-from specs.documents.openapi import ANSWERS, answer_text, pretty, problem_example, request_text
+from specs.documents.refusals import ANSWERS, problem_example
 from specs.problems import CODES, TYPE_PREFIX, TYPES
 
 FOLDER = Path(__file__).parent.parent / "pages"
@@ -34,6 +35,8 @@ FEW = 80
 PER_PAGE = 60
 PER_NAMESPACE = 12
 MOST_HITS = 50
+#: What `Interface.searchable` has, in order.
+_PLACES = ("name", "path", "field", "documentation")
 
 TYPE_WORDS = {
     "text": "text", "int": "integer", "float": "number", "decimal": "decimal", "bool": "boolean", "date": "date",
@@ -263,18 +266,11 @@ class Site:
 def search(interface: Interface, words: Sequence[str]) -> Iterator[Hit]:
     """The services that have all of *words*, those that have them in their name first."""
     hits: list[tuple[int, Hit]] = []
-    for name, contract in interface.contracts.items():
-        operations = interface.services.get(name, [])
-        places = {
-            "name": f"{name} {contract.class_name}", "path": " ".join(f"{o.method} {o.path}" for o in operations),
-            "field": " ".join(_names((*(contract.input or ()), *(contract.output or ())))),
-            "documentation": f"{contract.namespace} {contract.documentation or contract.summary}",
-        }  # fmt: skip
-        found = [next((place for place, text in places.items() if word in text.lower()), "") for word in words]
-        if all(found):
-            order = list(places)
-            best = min(order.index(place) for place in found)
-            hits.append((best, Hit(contract, f"in its {' and '.join(dict.fromkeys(found))}")))
+    for name, texts in interface.searchable.items():
+        found = [next((place for place, text in enumerate(texts) if word in text), -1) for word in words]
+        if -1 not in found:
+            where = " and ".join(dict.fromkeys(_PLACES[place] for place in found))
+            hits.append((min(found), Hit(interface.contracts[name], f"in its {where}")))
     yield from (hit for _, hit in sorted(hits, key=lambda scored: (scored[0], scored[1].contract.service)))
 
 
@@ -347,12 +343,6 @@ def _members_of(field: Field) -> tuple[Field, ...]:
     if field.items is not None:
         return _members_of(field.items)
     return field.fields or ()
-
-
-def _names(fields: Sequence[Field]) -> Iterator[str]:
-    for one in fields:
-        yield f"{one.name} {one.description}"
-        yield from _names(_members_of(one))
 
 
 def _told(scheme: Scheme) -> tuple[str, str]:

@@ -7,7 +7,7 @@ callers or configuration.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -178,6 +178,21 @@ class Interface:
         exposed = {name: operations[0].contract for name, operations in self.services.items()}
         return dict(sorted({**{contract.service: contract for contract in self.internal}, **exposed}.items()))
 
+    @cached_property
+    def searchable(self) -> dict[str, tuple[str, str, str, str]]:
+        """What a search looks at, in lower case, by service: its names, its ways in, its fields, and what is said of it."""
+        found = {}
+        for name, contract in self.contracts.items():
+            operations = self.services.get(name, [])
+            texts = (
+                f"{name} {contract.class_name}",
+                " ".join(f"{operation.method} {operation.path}" for operation in operations),
+                " ".join(_words_of((*(contract.input or ()), *(contract.output or ())))),
+                f"{contract.namespace} {contract.documentation or contract.summary}",
+            )
+            found[name] = (texts[0].lower(), texts[1].lower(), texts[2].lower(), texts[3].lower())
+        return found
+
     def invoked_by(self, service: str) -> list[str]:
         """Which of the services say that they invoke this one."""
         return [name for name, contract in self.contracts.items() if service in contract.invokes]
@@ -185,6 +200,13 @@ class Interface:
     def of_channel(self, channel: str) -> Interface:
         """The part of it that is one channel's."""
         return replace(self, operations=tuple(o for o in self.operations if o.channel == channel), internal=())
+
+
+def _words_of(fields: Iterable[Field]) -> Iterator[str]:
+    """The names and descriptions of *fields*, at any depth."""
+    for one in fields:
+        yield f"{one.name} {one.description}"
+        yield from _words_of((one.items,) if one.items is not None else one.fields or ())
 
 
 def operation_ids(channel: str, methods: Sequence[str]) -> list[str]:

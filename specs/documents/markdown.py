@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from specs.contract import Field
 from specs.documents import snippets
+from specs.documents.bodies import answer_text
 from specs.documents.interface import Interface, Operation
-from specs.documents.openapi import answer_text
 
 
 def write_markdown(interface: Interface) -> str:

@@ -13,47 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import orjson
 import yaml
 from apispec import APISpec
 
 from specs.contract import Contract, Field
+from specs.documents.bodies import FORMATS, answer_example, request_example
 from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
-from specs.documents.samples import input_sample, json_values, output_sample, sample_value
-from specs.formats import Format, form, json_, plain, xml
-from specs.problems import CODES, Problem
+from specs.documents.refusals import ANSWERS, HEADERS, PROBLEM, answer, header, own_answer, problem_content
+from specs.documents.samples import input_sample, json_values, sample_value
+from specs.problems import CODES
 from specs.schema import schema_of, schema_of_contract, schema_of_field
 
-FORMATS: Final[Mapping[str, Format]] = {
-    "json": json_.Format(), "xml": xml.Format(), "form": form.Format(), "plain": plain.Format(),
-}  # fmt: skip
-#: Answers of the gateway itself, by status: the component's name and what it means to a caller.
-ANSWERS: Final = {
-    400: ("BadRequest", "The request cannot be understood: `errors` says where and why."),
-    401: ("Unauthenticated", "The credentials are missing or wrong."),
-    403: ("Forbidden", "This caller, or calls from this address, are not allowed here."),
-    404: ("NotFound", "Nothing is found here."),
-    406: ("NotAcceptable", "None of the media types in `Accept` is offered."),
-    408: ("RequestTimeout", "The body took too long to arrive."),
-    413: ("BodyTooLarge", "The body is larger than is taken here."),
-    415: ("UnsupportedMediaType", "The body's media type is none of those that are read here."),
-    429: ("QuotaExceeded", "Too many calls: `Retry-After` says when the next one is let in."),
-    500: ("InternalError", "Something failed in the service or in the gateway: quote the `cid` when you report it."),
-    502: ("BackendFailed", "A system behind the service did not answer as it should."),
-    503: ("Unavailable", "The service cannot be reached at the moment."),
-    504: ("DeadlineExceeded", "The answer was not there in time."),
-}
-_HEADERS: Final = {
-    "RequestId": ("The id of this call: the log has its details under it.", "7f3a1c52e0b94d6c"),
-    "RateLimit": ("What is left of each quota, and when there is more.", '"standard";r=99;t=1'),
-    "RateLimitPolicy": ("The quotas that this call counts against: their sizes and windows in seconds.", '"standard";q=100;w=60'),
-    "RetryAfter": ("Seconds after which the same request may be sent again.", "1"),
-    "Deprecation": ("Since when, or from when on, this is deprecated (RFC 9745).", "@1796083200"),
-    "Sunset": ("When this ends (RFC 8594).", "Wed, 30 Jun 2027 22:00:00 GMT"),
-    "WwwAuthenticate": ("How to prove who is calling, once for each way there is.", 'Basic realm="Partners"'),
-}  # fmt: skip
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -77,6 +49,12 @@ def to_yaml(found: Mapping[str, Any]) -> bytes:
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+# PERF: apispec copies deeply what it is given, half of the time that a document takes; ours is made for it alone.
+class _Ours(dict[str, Any]):
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Ours:
+        return self
 
 
 class _Document:
@@ -115,7 +93,7 @@ class _Document:
         spec = APISpec(title=interface.title, version=interface.version, openapi_version="3.1.0", **more)
         for operation in self._operations:
             # The methods of a path come together: apispec puts them into one path item.
-            spec.path(operation.path, operations={operation.method.lower(): self._operation(operation)})
+            spec.path(operation.path, operations=_Ours({operation.method.lower(): self._operation(operation)}))
         for scheme in self._used:
             spec.components.security_scheme(self._schemes[scheme.name], _scheme(scheme))
         if self._operations:
@@ -125,15 +103,15 @@ class _Document:
                 "Deprecation": not any(lifetime.deprecated for lifetime in endings),
                 "Sunset": not any(lifetime.sunset for lifetime in endings),
             }
-            for name, (description, example) in _HEADERS.items():
+            for name, (description, example) in HEADERS.items():
                 if not unused.get(name):
                     spec.components.header(
                         name, {"description": description, "schema": {"type": "string"}, "example": example}
                     )
         for name, schema in self._schemas.items():
-            spec.components.schema(name, schema)
-        for name, answer in self._answers.items():
-            spec.components.response(name, answer)
+            spec.components.schema(name, _Ours(schema))
+        for name, response in self._answers.items():
+            spec.components.response(name, response)
         found: dict[str, Any] = spec.to_dict()
         order = ("openapi", "info", "servers", "tags", "paths", "components")
         return {key: found[key] for key in order if key in found and (found[key] or key == "paths")}
@@ -211,13 +189,13 @@ class _Document:
         return own if fields is None else {"allOf": [declared, own]}
 
     def _responses(self, operation: Operation) -> dict[str, Any]:
-        headers = {"X-Request-Id": _header("RequestId")}
+        headers = {"X-Request-Id": header("RequestId")}
         if operation.limits:
-            headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
+            headers |= {"RateLimit": header("RateLimit"), "RateLimit-Policy": header("RateLimitPolicy")}
         if operation.lifetime.deprecated:
-            headers["Deprecation"] = _header("Deprecation")
+            headers["Deprecation"] = header("Deprecation")
         if operation.lifetime.sunset:
-            headers["Sunset"] = _header("Sunset")
+            headers["Sunset"] = header("Sunset")
         found: dict[str, Any] = {}
         for status in operation.contract.statuses or (200,):
             content = self._content(operation) if status not in (204, 304) else {}
@@ -231,18 +209,18 @@ class _Document:
             own.setdefault(problem[0], []).append(problem)
         for status in sorted({*by_status, *own}):
             if status in own:
-                found[str(status)] = _own_answer(status, kind, own[status], by_status.get(status, []), headers)
+                found[str(status)] = own_answer(status, kind, own[status], by_status.get(status, []), headers)
                 continue
             name = f"{ANSWERS[status][0]}{kind}"
             if name not in self._answers:
-                self._answers[name] = _answer(status, kind)
+                self._answers[name] = answer(status, kind)
             found[str(status)] = {"$ref": f"#/components/responses/{name}"}
         name = f"Refused{kind}"
         if name not in self._answers:
             self._answers[name] = {
                 "description": "Any other refusal: a problem (RFC 9457) of the service's own.",
-                "headers": {"X-Request-Id": _header("RequestId")},
-                "content": _problem_content(kind, []),
+                "headers": {"X-Request-Id": header("RequestId")},
+                "content": problem_content(kind, []),
             }
         found["default"] = {"$ref": f"#/components/responses/{name}"}
         return found
@@ -292,168 +270,6 @@ def _examples(operation: Operation, make: Callable[[int], Any]) -> dict[str, Any
     return {"examples": {n: {"summary": one.title, "value": make(i)} for i, (n, one) in enumerate(found)}}
 
 
-def request_example(operation: Operation, word: str, position: int = 0) -> Any:
-    """The sample of a body as a JSON value; the schema says what it is called in other formats."""
-    fields = operation.body_fields
-    if position < len(operation.examples):
-        sent = operation.examples[position].input
-        value = sent
-        if isinstance(sent, Mapping):
-            kept = {field.name for field in fields} if fields is not None else set(sent) - set(operation.variables)
-            value = {name: held for name, held in sent.items() if name in kept}
-    else:
-        value = json_values(input_sample(operation, fields or ()))
-    return {operation.contract.request_elem: value} if word == "json" and operation.contract.request_elem else value
-
-
-def answer_example(operation: Operation, word: str, position: int = 0) -> Any:
-    """The sample of an answer as a JSON value, likewise."""
-    contract = operation.contract
-    value = (
-        operation.examples[position].output
-        if position < len(operation.examples)
-        else json_values(output_sample(operation, position))
-    )
-    return {contract.response_elem: value} if word != "xml" and contract.response_elem else value
-
-
-def request_text(operation: Operation, word: str, position: int = 0) -> str:
-    """The body of the sample request, as it is sent."""
-    fields, contract = operation.body_fields or (), operation.contract
-    if word == "xml":
-        shaped = Contract(contract.service, output=fields, response_elem=contract.request_elem or "request")
-        return FORMATS["xml"].render(input_sample(operation, fields, position=position), shaped).decode()
-    if word == "form":
-        values = json_values(input_sample(operation, fields, position=position))
-        return urlencode({name: _form_text(value) for name, value in values.items()}, doseq=True)
-    return pretty(request_example(operation, "json", position))
-
-
-def answer_text(operation: Operation, word: str, position: int = 0) -> str:
-    """The body of the sample answer, as it comes."""
-    contract = operation.contract
-    if contract.output is None and position >= len(operation.examples):
-        return ""
-    if word == "xml":
-        value = (
-            output_sample(operation, position) if contract.output is not None else operation.examples[position].output
-        )
-        return FORMATS["xml"].render(value, contract).decode()
-    return pretty(answer_example(operation, "json", position))
-
-
-def _form_text(value: Any) -> Any:
-    """A JSON value as a field of a form: a list is a field that comes again."""
-    if isinstance(value, list):
-        return [_form_text(one) for one in value]
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def pretty(value: Any) -> str:
-    """A JSON value for people."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-
-
-def problem_example(code: str) -> dict[str, Any]:
-    """One of the published problems as its caller gets it."""
-    status, title = CODES[code]
-    found = _example(status, code, _DETAILS.get(code, title.lower()))
-    if code == "invalid-input":
-        found["errors"] = [{"pointer": "/cust_id", "code": "missing", "detail": "this member is required"}]
-    return found
-
-
-def _example(status: int, code: str, detail: str) -> dict[str, Any]:
-    return Problem(status, code, detail).as_dict("7f3a1c52e0b94d6c")
-
-
-_DETAILS = {
-    "invalid-input": "one member cannot be used", "unauthenticated": "send the credentials that WWW-Authenticate asks for",
-    "quota-exceeded": "try again in 1 s",
-    "internal-error": "the request could not be completed; quote the cid when you report this",
-    "address-not-allowed": "this address may not call here", "forbidden": "this caller is in none of the groups that may call here",
-}  # fmt: skip
-
-PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457). `code` is a stable word; `cid` is what to quote when you report it.",
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference", "description": "A URI that names the kind of problem."},
-        "title": {"type": "string", "description": "The kind of problem in words."},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
-        "detail": {"type": "string", "description": "What is wrong with this very request."},
-        "code": {"type": "string", "description": "A word that never changes: what programs go by."},
-        "cid": {"type": "string", "description": "The id of the call, the same as in `X-Request-Id`."},
-        "errors": {
-            "type": "array",
-            "description": "Each thing that is wrong with the input.",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "pointer": {"type": "string", "description": "Where, as a JSON pointer (RFC 6901)."},
-                    "code": {"type": "string", "description": "What, as a word."},
-                    "detail": {"type": "string", "description": "What, as a sentence."},
-                },
-                "required": ["pointer", "code", "detail"],
-                "xml": {"name": "error"},
-            },
-            "xml": {"wrapped": True},
-        },
-    },
-    "required": ["type", "title", "status", "code", "cid"],
-    "xml": {"name": "problem", "namespace": xml.PROBLEM_NAMESPACE},
-}
-
-
-def _answer(status: int, kind: str) -> dict[str, Any]:
-    headers = {"X-Request-Id": _header("RequestId")}
-    if status in (429, 503):
-        headers["Retry-After"] = _header("RetryAfter")
-    if status == 429:
-        headers |= {"RateLimit": _header("RateLimit"), "RateLimit-Policy": _header("RateLimitPolicy")}
-    if status == 401:
-        headers["WWW-Authenticate"] = _header("WwwAuthenticate")
-    codes = [code for code in _SHOWN if CODES[code][0] == status]
-    return {"description": ANSWERS[status][1], "headers": headers, "content": _problem_content(kind, codes)}
-
-
-def _own_answer(
-    status: int, kind: str, own: Sequence[tuple[int, str, str]], codes: Sequence[str], headers: Mapping[str, Any]
-) -> dict[str, Any]:
-    """An answer with problems of the service's own, beside those of the gateway with the same status."""
-    examples = {code: {"value": _example(status, code, detail)} for _, code, detail in own}
-    examples |= {code: {"value": problem_example(code)} for code in codes if code not in examples}
-    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}
-    types = {"": ("json",), "Xml": ("xml",), "Any": ("json", "xml")}[kind]
-    said = "; ".join(f"`{code}`: {detail}" if detail else f"`{code}`" for _, code, detail in own)
-    return {
-        "description": said,
-        "headers": headers,
-        "content": {f"application/problem+{word}": content for word in types},
-    }
-
-
-#: Those of the published problems that callers of channels meet.
-_SHOWN = (
-    "malformed-body", "invalid-input", "bad-request", "unauthenticated", "address-not-allowed", "forbidden", "no-such-path",
-    "not-acceptable", "request-timeout", "body-too-large", "unsupported-media-type", "quota-exceeded", "internal-error",
-    "invalid-response", "backend-failed", "service-not-deployed", "overloaded", "backend-unavailable", "deadline-exceeded",
-    "backend-timeout",
-)  # fmt: skip
-
-
-def _problem_content(kind: str, codes: Sequence[str]) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    found: dict[str, Any] = {}
-    if kind != "Xml":
-        examples = {code: {"value": problem_example(code)} for code in codes}
-        found["application/problem+json"] = {"schema": schema, **({"examples": examples} if examples else {})}
-    if kind:
-        texts = {code: {"value": problem_example(code)} for code in codes}
-        found["application/problem+xml"] = {"schema": schema, **({"examples": texts} if texts else {})}
-    return found
-
-
 def _parameter(field: Field, place: str, real: Mapping[str, Any]) -> dict[str, Any]:
     schema = schema_of_field(field)
     description = schema.pop("description", "")
@@ -492,10 +308,6 @@ def _keys(schemes: Iterable[Scheme]) -> list[str]:
 
 def _policy(policy: Policy) -> dict[str, Any]:
     return {"policy": policy.name, "level": policy.level, "quota": policy.quota, "window": policy.window}
-
-
-def _header(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/headers/{name}"}
 
 
 def _wrapped(schema: dict[str, Any], name: str) -> dict[str, Any]:

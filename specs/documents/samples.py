@@ -11,6 +11,7 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -147,8 +148,13 @@ def _candidates(field: Field) -> list[Any]:
     return list(_texts(field))
 
 
+@lru_cache(maxsize=4096)
+def _known_text(name: str) -> str:
+    return next((text for ending, text in _TEXTS.items() if name.lower().endswith(ending)), "text")
+
+
 def _texts(field: Field) -> list[str]:
-    found = next((text for ending, text in _TEXTS.items() if field.name.lower().endswith(ending)), "text")
+    found = _known_text(field.name)
     low, high = int(field.limits.get("minLength", 0)), int(field.limits.get("maxLength", 1 << 30))
     fitted = (found if len(found) >= low else (found + " " + "x" * low)[:low])[:high]
     return [

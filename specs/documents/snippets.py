@@ -17,8 +17,8 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from specs.documents.bodies import FORMATS, request_text
 from specs.documents.interface import Interface, Operation, Scheme
-from specs.documents.openapi import FORMATS, request_text
 from specs.documents.samples import input_sample, json_values
 
 #: Stands where callers put what only they know.
