@@ -1,6 +1,6 @@
 """`make bench`: what a request costs, beside peers, in one sitting; and what 10,000 channels and a start cost.
 
-    python tests/bench/run.py [--quick] [--only requests,limits,people,...] [--rounds N] [--seconds S]
+    python tests/bench/run.py [--quick] [--only requests,limits,sessions,...] [--rounds N] [--seconds S]
 
 Compare CPU per request, within one sitting: requests a second and latencies are also those of the machine's other work.
 """
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import channels
 import limit_costs
-import people
+import sessions
 import starts
 from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, Load, Sample, free_port, on
 from parts import REQUESTS
 from subjects import FORWARDERS, PEERS, NotInstalled, gatewright, install_peers, say
 
-SECTIONS = ("requests", "limits", "people", "peers", "forwarding", "channels", "parts", "starts")
+SECTIONS = ("requests", "limits", "sessions", "peers", "forwarding", "channels", "parts", "starts")
 ROWS = {
     "whole": "whole path: Basic, allowlist, 3 limits, schema",
     "none": "the same with no limits",
@@ -161,8 +161,8 @@ def main() -> None:
         )
     if "limits" in sections:
         reports.append((f"Limits: least of {limit_costs.TURNS} turns each", lambda: limit_costs.lines(load, seconds)))
-    if "people" in sections:
-        reports.append((f"People: best of {people.TURNS} turns", lambda: people.lines(load, seconds)))
+    if "sessions" in sections:
+        reports.append((f"Sessions: best of {sessions.TURNS} turns", lambda: sessions.lines(load, seconds)))
     if "channels" in sections:
         reports.append(
             (f"{chosen.channels:,} channels beside ten", lambda: channels.lines(load, chosen.channels, seconds))
