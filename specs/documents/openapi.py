@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
-import yaml
 from apispec import APISpec
 
+from specs import yaml_text
 from specs.contract import Contract, Field
 from specs.documents.bodies import FORMATS, answer_example, request_example
 from specs.documents.interface import Interface, Operation, Policy, Scheme, unique
@@ -41,14 +41,7 @@ def to_json(found: Mapping[str, Any]) -> bytes:
 
 def to_yaml(found: Mapping[str, Any]) -> bytes:
     """A document as YAML text, in its own order and without anchors."""
-    plain = orjson.loads(orjson.dumps(found))  # names in it may be subclasses of str, which YAML would tag
-    text: str = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return text.encode()
-
-
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
+    return yaml_text.write(orjson.loads(orjson.dumps(found))).encode()
 
 
 # PERF: apispec copies deeply what it is given, half of the time that a document takes; ours is made for it alone.
