@@ -32,6 +32,7 @@ from gateway.commands import key_file
 from gateway.journal import Journal
 from gateway.keyrings import KeyUse, sweep_key_users
 from gateway.limit_stores import Stores, durable_store, open_store
+from gateway.mailing import Mailing, look_after
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
 from gateway.quotas import Limits
@@ -150,12 +151,15 @@ class Gateway:
             lambda: queue.sweep(utc_now()),
             lambda: self._stores.sweep(),
             self._sweep_people,
+            lambda: look_after(runtime.people.current),
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
+        mailing = Mailing(runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping)
         return [
             gevent.spawn(self._consumer.run, self._stopping),
             gevent.spawn(self._scheduler.run, self._stopping),
+            gevent.spawn(mailing.run),
             gevent.spawn(KeyUse(runtime.database, runtime.keyring).run, self._stopping),
         ]
 
@@ -168,6 +172,7 @@ class Gateway:
         self._configured_jobs: Mapping[str, Any] = {
             name: definition.settings for name, definition in configuration.of("jobs").items()
         }
+        self._configuration = configuration
         self._synchronise()
         self._bound(configuration.gateway)
         self.metrics.facts = {

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import re
+from email.errors import MessageError
+from email.message import EmailMessage
 from typing import Literal, NamedTuple
 
 from security.addresses import AddressList
@@ -16,6 +18,8 @@ from specs.settings import Seconds, Settings, setting
 
 #: NIST SP 800-63B: no password is shorter, whatever else protects the account.
 FLOOR = 8
+#: Each former password costs a hash when a new one is chosen.
+MOST_REMEMBERED = 12
 #: OWASP Password Storage; ASVS 5.0 appendix C.
 FEWEST_ROUNDS = 210_000
 
@@ -61,6 +65,7 @@ class PasswordRules(Settings):
     expires_after: Seconds | Literal["never"] = setting("age at which it has to be changed", default="never")
     warn_before: Seconds = setting("how long before its end people are told", default="30d")
     context_words: list[str] = setting("words that no password may consist of, such as the company's", default=[])
+    history: int = setting("how many former passwords may not come again; 0: none is kept", default=0)
     reset_lifetime: Seconds = setting("how long the link that resets a password can be used", default="1h")
 
     def check(self, path: str) -> None:
@@ -70,6 +75,8 @@ class PasswordRules(Settings):
                 raise ConfigurationError(f"{path}.{key}", f"not from {FLOOR} to max_length", "write 15")
         if not 64 <= self.max_length <= 1024:
             raise ConfigurationError(f"{path}.max_length", "not from 64 to 1024", "write 256")
+        if not 0 <= self.history <= MOST_REMEMBERED:
+            raise ConfigurationError(f"{path}.history", f"not from 0 to {MOST_REMEMBERED}", "write 5")
         if self.rounds < FEWEST_ROUNDS:
             raise ConfigurationError(f"{path}.rounds", f"fewer than {FEWEST_ROUNDS:,} rounds", "write 220000")
 
@@ -140,6 +147,25 @@ class Mail(Settings):
 
     connection: ConnectionName = setting("connection that sends mail")
     sender: str = setting("sender of every mail", name="from")
+    reply_to: str = setting("address that answers go to, if not the sender's", default="")
+    templates: str = setting("folder of templates that come before ours, LANGUAGE/KIND.txt and .html", default="")
+    links: dict[str, str] = setting(
+        "where the links of letters lead, by kind of letter, if not to our pages; {token} is filled in", default={}
+    )
+    give_up_after: Seconds = setting("how long a letter that is not taken is tried again", default="2d")
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        for key, text in (("from", self.sender), ("reply_to", self.reply_to)):
+            if text and "${" not in text and not _is_sender(text):
+                raise ConfigurationError(
+                    f"{path}.{key}", f"not a sender: {text!r}", 'write "Acme <no-reply@acme.example>"'
+                )
+        if self.templates and "${" not in self.templates and not self.templates.startswith("/"):
+            raise ConfigurationError(f"{path}.templates", "not the whole path of a folder", "begin it with /")
+        for kind, link in self.links.items():
+            if not re.match(r"https?://", link):
+                raise ConfigurationError(f"{path}.links.{kind}", f"not a URL: '{link}'", "begin it with https://")
 
 
 class PageRules(Settings):
@@ -215,6 +241,17 @@ class AppRules(NamedTuple):
     login: bool
     allow: tuple[str, ...]
     credential: bool = False
+
+
+def _is_sender(text: str) -> bool:
+    """Whether *text* is one address of mail, with or without a name before it."""
+    message = EmailMessage()
+    try:
+        message["From"] = text
+        addresses = message["From"].addresses
+    except (MessageError, ValueError, IndexError):
+        return False
+    return len(addresses) == 1 and "@" in addresses[0].addr_spec.strip("@") and not message["From"].defects
 
 
 def check_networks(networks: list[str], path: str) -> None:

@@ -42,7 +42,7 @@ users = Table(
     # The person's own key under the installation's; without it nothing of theirs can be read again.
     Column("key_box", Text),
     Column("created_at", UtcDateTime, nullable=False),
-    # The end of the password that the person was last told of.
+    # When the password was set of whose end the person was told last.
     Column("warned_of", UtcDateTime),
 )
 

@@ -1,0 +1,92 @@
+"""Letters of a gateway that serves: to a server with TLS and a login, through its pauses, and past a worker that is killed."""
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+
+import pytest
+from mail_sink import mail_sink, make_certificate
+from people import PASSWORD
+from running import eventually, gateway
+from sqlalchemy import update
+
+from security.database import open_database
+from sso import tables
+
+CONFIGURATION = """
+format: 1
+gateway: {{public_url: "https://acme.example"}}
+connections:
+  outbox: {{type: smtp, host: 127.0.0.1, port: {port}, tls: starttls, ca: "{ca}", username: gateway,
+           password: "${{env:MAIL_PASSWORD}}", timeout: 5s}}
+sso:
+  enabled: true
+  site_name: Acme
+  apps: {{crm: {{signup: true, login: true}}}}
+  mail: {{connection: outbox, from: "Acme <no-reply@acme.example>"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mail")
+    authority, server = make_certificate(folder)
+    tls = {"tls": "starttls", "certificate": server, "login": True}
+    with mail_sink(**tls) as sink:
+        configuration = CONFIGURATION.format(port=sink.port, ca=authority)
+        environment = {"MAIL_PASSWORD": "mail-password"}
+        with gateway(folder, configuration, workers=2, environment=environment) as running:
+            yield running, sink
+    assert "mail-password" not in running.log()
+    assert "@example.org" not in running.log()  # S29
+
+
+def sign_up(running, name):
+    given = {"username": name, "email": f"{name}@example.org", "password": PASSWORD}
+    assert running.post("/sso/v1/signup", json=given).status_code == 202
+
+
+def test_who_signs_up_is_written_to_and_the_link_confirms(served):
+    running, sink = served
+    sign_up(running, "ann")
+    assert eventually(lambda: sink.to("ann@example.org"), 60)
+    [letter] = sink.to("ann@example.org")
+    assert (letter["Subject"], letter.encrypted) == ("Confirm your address for Acme", True)
+    text = letter.get_body(("plain",)).get_content()
+    [link] = [line.strip() for line in text.splitlines() if line.startswith("https://acme.example/sso/signup/confirm?")]
+    token = link.partition("token=")[2]
+    assert running.post("/sso/v1/signup/confirm", json={"token": token}).json() == {"status": "active"}
+    assert eventually(lambda: len(sink.to("ann@example.org")) == 2, 60)
+    assert sink.to("ann@example.org")[1]["Subject"] == "Welcome to Acme"
+
+
+def test_a_letter_outlives_the_worker_that_was_sending_it(served):
+    running, sink = served
+    in_hand = []
+
+    async def hang(server, session, envelope):
+        in_hand.append(envelope.rcpt_tos)
+        await asyncio.sleep(60)
+        return "451 too late"
+
+    answer, sink.handle_DATA = sink.handle_DATA, hang
+    sign_up(running, "cyd")
+    assert eventually(lambda: in_hand, 60)
+    before = running.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    sink.handle_DATA = answer
+    assert eventually(lambda: len(running.workers()) == 2 and not running.workers() & before, 60)
+    database = open_database(running.data)
+    try:
+        waiting = database.read(lambda c: c.execute(tables.letters.select()).all())
+        assert [(row.kind, row.tries) for row in waiting] == [("confirm", 1)]
+        assert sink.to("cyd@example.org") == []
+        # A quarter of an hour later, when nobody who took it can still be sending it:
+        database.write(lambda c: c.execute(update(tables.letters).values(due_at=datetime.now(UTC))))
+        assert eventually(lambda: sink.to("cyd@example.org"), 60)
+        assert eventually(lambda: database.read(lambda c: c.execute(tables.letters.select()).all()) == [], 20)
+    finally:
+        database.close()
+    assert len(sink.to("cyd@example.org")) == 1
