@@ -217,3 +217,4 @@ class Accounts:
     def _check(self, row: Any, new: str, member: str, enrolled: bool) -> None:
         email, shown = self.users.email_of(row), self.users.name_of(row)
         self.users.check_password(new, member, row.username_key, email, shown, mfa=enrolled)
+        self.users.check_reuse(row, new, member)

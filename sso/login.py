@@ -325,6 +325,7 @@ class Login:
                 )
                 if self.passwords.verify(given.new_password, row.password):
                     return None, same_password()
+                self.users.check_reuse(row, given.new_password, "new_password")
             except Problem as problem:
                 if problem.code != "validation-failed":
                     raise

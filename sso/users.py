@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from sqlalchemy.exc import IntegrityError
 
 from backends.clock import Clock
+from security.database import upsert
 from security.secrets import Ring
 from specs.problems import ConfigurationError, Problem
 from sso import names, passkeys, tables, workflow
@@ -415,10 +416,34 @@ class Users:
             "password_disabled": False,
             "failures": 0,
         }
+        self._remember(connection, row)
         connection.execute(update(tables.users).where(tables.users.c.id == row.id).values(values))
         self.sessions.raise_epoch(connection, row.id, keep=keep)
         self.tokens.revoke(connection, row.id, "reset", "reset-key", "login")
         self.write_to(connection, row, "password-changed")
+
+    def check_reuse(self, row: Any, password: str, member: str) -> None:
+        """Raise Problem 422 where *password* is the one of the row, or one of those before it that may not come again.
+
+        Costs a hash for each. Not within a transaction.
+        """
+        history = self.settings.password.history
+        if not history:
+            return
+        old = tables.old_passwords
+        before = select(old.c.password).where(old.c.user_id == row.id).order_by(old.c.until.desc()).limit(history)
+        stored = self.database.read(lambda connection: list(connection.execute(before).scalars()))
+        if any(self.passwords.verify(password, one) for one in [row.password, *stored] if one):
+            raise invalid(member, "reused", f"none of the last {history} passwords may come again")
+
+    def _remember(self, connection: Connection, row: Any) -> None:
+        """Keep the password of a row as a former one, and no more of those than the settings say."""
+        history, old = self.settings.password.history, tables.old_passwords
+        if history and row.password is not None:
+            upsert(connection, old, {"user_id": row.id, "until": self.clock()}, {"password": row.password})
+        newest = select(old.c.until).where(old.c.user_id == row.id).order_by(old.c.until.desc()).limit(history)
+        kept = list(connection.execute(newest).scalars())
+        connection.execute(delete(old).where(old.c.user_id == row.id, old.c.until.not_in(kept)))
 
     def _read_audited(self, connection: Connection, user_id: str, caller: Caller) -> User:
         user = self.user_of(connection, self.row(connection, user_id))
