@@ -8,12 +8,23 @@ from datetime import datetime
 from typing import Any
 
 from backends.service import Service
+from specs.elements import Text
 from specs.problems import Fault
 from sso.audit import Caller
-from sso.browsers import refuse_forgery, session_cookie
+from sso.browsers import refuse_forgery, session_cookie, set_cookie
 from sso.problems import refusal
 from sso.sessions import Session
 from sso.system import SingleSignOn
+
+CODE = Text("-totp_code", max_length=16)
+
+
+def password(name: str) -> Text:
+    """An element for a password.
+
+    # SECURITY: S9. Longer than any password that is taken: what is too long is told so by the rules, not cut off before.
+    """
+    return Text(name, max_length=4096)
 
 
 class SsoService(Service):
@@ -56,10 +67,13 @@ class SsoService(Service):
             reason=str(self.request.input.get("reason") or ""),
         )
 
+    def claimed(self) -> Caller:
+        """As `caller`, with no application where none is said: a session knows which it is of. Raises Problem 401."""
+        return self._caller(self.rooms.applications.claimed_by(self._call.headers))
+
     def session(self) -> tuple[Session, Caller]:
         """The session whose token came with the call, and its person as the caller. Raises Problem 401."""
-        token, sso = self.token(), self.rooms
-        caller = self._caller(sso.applications.claimed_by(self._call.headers))
+        token, sso, caller = self.token(), self.rooms, self.claimed()
         session = sso.sessions.check(token, caller)
         if not caller.app and self._bearer():
             sso.applications.refuse_unproven(session.app)
@@ -83,6 +97,27 @@ class SsoService(Service):
         if not token:
             raise refusal("session-invalid", "send the session's token as a bearer token")
         return token
+
+    def hand_out(self, token: str, *, cookie: bool | None = None) -> dict[str, str]:
+        """The members of an answer that give *token*: none where it is set as the session's cookie, as it came or as was asked.
+
+        # SECURITY: what a page's script does not get, no script that was planted there gets either.
+        """
+        if cookie if cookie is not None else not self._bearer():
+            self.response.headers["Set-Cookie"] = set_cookie(token, secure=self.rooms.secure)
+            return {}
+        return {"token": token, "token_type": "Bearer"}
+
+    def take_back(self) -> None:
+        """The session is over: a browser forgets its cookie."""
+        if not self._bearer():
+            self.response.headers["Set-Cookie"] = set_cookie("", secure=self.rooms.secure)
+            self.response.headers["Clear-Site-Data"] = '"cache", "storage"'
+
+    def form_proof(self) -> str:
+        """What a page sends back in ``X-Gateway-CSRF`` where its browser says nothing of where a call comes from."""
+        token = self._cookie()
+        return self.rooms.form_proof(token) if token else ""
 
     def _bearer(self) -> str:
         scheme, _, token = self._call.headers.get("authorization", "").partition(" ")

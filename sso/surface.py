@@ -8,15 +8,29 @@ A module of services has `PATHS` (method, path, name of the service) and is adde
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Iterator
+from functools import cache
 
 from backends.catalogue import Deployed, deployed_from
-from sso import administration, api, applications_api, introspection, webauthn_api
+from sso import account_api, administration, applications_api, introspection, links_api, login_api, webauthn_api
 
-MODULES = (api, webauthn_api, administration, applications_api, introspection)
+MODULES = (login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection)
 
 #: Services whose standards have them take forms.
 FORMS = frozenset((introspection.Introspect.name, introspection.Revoke.name))
+
+
+@cache
+def with_session() -> frozenset[str]:
+    """The services that ask whose session came with a call: documents say how it is sent.
+
+    >>> {"sso.me.get", "sso.users.search"} <= with_session(), "sso.login" in with_session()
+    (True, False)
+    """
+    asking = re.compile(r"self\.(session|recent|super_user|token)\(")
+    return frozenset(one.name for one in services() if asking.search(inspect.getsource(one.service_class)))
 
 
 def every_path() -> Iterator[tuple[str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from specs.elements import DateTime, Dict, DictList, List, Text
-from sso.api import STAGE, Staged
+from sso.login_api import STAGE, Staged
 from sso.services import SsoService, plain
 
 namespace = "sso"

@@ -323,6 +323,39 @@ def test_the_cookie_is_one_whose_name_and_number_are_right(running, ann):
     assert running.get("/crm", headers={"Cookie": f"gw_session_dev={ann.token}"}).status_code == 401
 
 
+def test_S18_a_page_logs_in_by_cookie_proves_where_it_comes_from_and_logs_out(running, make):
+    ann = make(password=PASSWORD)
+    ours = {"Origin": running.url}
+    body = {"username": ann.name, "password": PASSWORD, "cookie": True}
+    planted = {"Cookie": "gw_session_dev=gws_" + "a" * 43}
+    answer = running.post("/sso/v1/login", json=body, headers={**ours, **planted})
+    assert (answer.status_code, answer.json()["status"], "token" in answer.json()) == (200, "ok", False)
+    assert "HttpOnly; SameSite=Lax" in answer.headers["Set-Cookie"]
+    cookie = {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]}
+    assert cookie != planted
+    assert running.get("/sso/v1/session", headers=cookie).json()["user"]["username"] == ann.name
+    # A browser that says nothing of where a call comes from shows that its page could read an answer of ours.
+    proof = running.get("/sso/v1/config", headers=cookie).json()["csrf_token"]
+    assert "csrf_token" not in running.get("/sso/v1/config").json()
+    for given, status in (("", 403), (proof[:-1] + "x", 403), (proof, 200)):
+        renewed = running.post("/sso/v1/session/renew", headers={**cookie, "X-Gateway-CSRF": given})
+        assert renewed.status_code == status
+    assert "token" not in renewed.json()
+    cookie = {"Cookie": renewed.headers["Set-Cookie"].partition(";")[0]}
+    gone = running.post("/sso/v1/logout", json={}, headers={**cookie, **ours})
+    assert (gone.status_code, "Max-Age=0" in gone.headers["Set-Cookie"]) == (204, True)
+    assert running.get("/who", headers=cookie).status_code == 401
+
+
+def test_a_session_is_renewed_and_proven_again_whatever_its_application(make):
+    ann = make(app="batch")
+    status, renewed = ann.call("POST", "/session/renew")
+    assert (status, renewed["session"]["app"]) == (200, "batch")
+    assert ann.get("/who").status_code == 200  # for a moment more
+    ann.token = renewed["token"]
+    assert ann.statuses() == {200}
+
+
 def test_S15_the_address_of_a_session_is_that_of_the_peer_or_of_whom_a_trusted_proxy_names(running, make):
     ann = make(password=PASSWORD)
     body = f'{{"username": "{ann.name}", "password": "{PASSWORD}"}}'.encode()

@@ -9,7 +9,7 @@ from backends.guard import Guard
 from backends.platform import Platform
 from specs.exchange import Call
 from specs.problems import Problem
-from sso import administration, api
+from sso import account_api, administration, login_api
 
 
 class Client:
@@ -24,7 +24,7 @@ class Client:
     def call(self, name, payload=None, /, **members):
         """Status and payload, or status and code of what it was refused with."""
         executor = LocalExecutor(
-            Catalogue([*deployed_from(api), *deployed_from(administration)]),
+            Catalogue([*deployed_from(login_api), *deployed_from(account_api), *deployed_from(administration)]),
             Platform(sso=self.world.sso),
             Guard(enforce=False),
         )
@@ -109,7 +109,7 @@ def test_every_service_that_needs_a_session_says_so(client):
         "token": "x", "code": "1", "name": "a", "value": 1, "email": "a@b.org", "current_password": "x", "new_password": "x",
         "password": "x",
     }  # fmt: skip
-    for deployed in deployed_from(api):
+    for deployed in (*deployed_from(login_api), *deployed_from(account_api)):
         if deployed.name in open_to_all:
             continue
         names = [field.name for field in deployed.contract.input or () if field.name in given]
@@ -118,8 +118,8 @@ def test_every_service_that_needs_a_session_says_so(client):
 
 
 def test_every_service_has_a_place_and_a_contract_with_a_sentence():
-    paths = [*api.PATHS, *administration.PATHS]
-    deployed = [*deployed_from(api), *deployed_from(administration)]
+    paths = [*login_api.PATHS, *account_api.PATHS, *administration.PATHS]
+    deployed = [*deployed_from(login_api), *deployed_from(account_api), *deployed_from(administration)]
     assert {one.name for one in deployed} == {service for _, _, service in paths}
     assert all(one.contract.summary for one in deployed)
     assert len({(method, path) for method, path, _ in paths}) == len(paths)
