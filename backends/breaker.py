@@ -36,6 +36,8 @@ class Breaker:
         self.failures = failures
         self.pause = pause
         self.clock = clock
+        #: Whether calls pass without a look.
+        self.closed = True
         self._in_a_row = 0
         self._opened_at: float | None = None
         self._probing = False
@@ -49,7 +51,7 @@ class Breaker:
 
     def admit(self) -> None:
         """Let a call through, or raise BackendUnavailable."""
-        if self._opened_at is None:
+        if self.closed:
             return
         if self.state == "open":
             raise BackendUnavailable(f"{self.name}: not called, it failed {self._in_a_row} times in a row")
@@ -60,6 +62,7 @@ class Breaker:
         if self._in_a_row:
             self._in_a_row = 0
             self._opened_at = None
+            self.closed = True
             self._probing = False
 
     def failed(self) -> None:
@@ -68,6 +71,7 @@ class Breaker:
         # A call that was let through before the breaker opened must not push the pause further away.
         if self.failures and self._in_a_row >= self.failures and (self._opened_at is None or self._probing):
             self._opened_at = self.clock()
+            self.closed = False
         self._probing = False
 
     def abandoned(self) -> None:

@@ -231,7 +231,7 @@ class Client:
                     self._max_response,
                     timeout,
                     Patience(silence),
-                    self._when_over(connection),
+                    self._over,
                 )
             except TimeoutError:
                 connection.close()
@@ -248,14 +248,12 @@ class Client:
                 connection.close()
                 raise
 
-    def _when_over(self, connection: Connection) -> Callable[[bool], None]:
-        def over(whole: bool) -> None:
-            if not whole:
-                connection.close()
-            self._put_back(connection)
-            self._release()
-
-        return over
+    def _over(self, connection: Connection, whole: bool) -> None:
+        """An answer that was taken piece by piece is over; *whole*: it came to its end."""
+        if not whole:
+            connection.close()
+        self._put_back(connection)
+        self._release()
 
     def _release(self) -> None:
         self.busy -= 1

@@ -7,7 +7,7 @@ taken no faster than the system reads it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
 from backends.http_wire import Connection, Headers, Reading
@@ -27,6 +27,8 @@ class Patience:
         self.deadline = inf
 
     def __call__(self) -> float:
+        if self.deadline == inf:
+            return self.silence
         remaining = self.deadline - time.monotonic()
         if remaining <= 0:
             raise BackendTimeout("no answer in time")
@@ -36,29 +38,41 @@ class Patience:
 class Streamed:
     """What the system answers: *status*, *headers*, and the pieces of its body, which can be taken once.
 
-    *connection* is what it said of the connection: names of headers that are not for anybody beyond it, among others.
+    *fields* are its headers as they came, and *connection* is what it said of the connection: names of headers that are not
+    for anybody beyond it, among others.
 
-    Belongs to whoever asked, who takes all pieces or calls `close`. *over* is told, once, whether the body came to its end.
+    Belongs to whoever asked, who takes all pieces or calls `close`. *over* is told, once, of the
+    connection and whether the body came to its end.
     """
 
-    __slots__ = ("_connection", "_over", "_patience", "_reading", "_sent", "connection", "headers", "status")
+    __slots__ = ("_connection", "_over", "_patience", "_reading", "_sent", "connection", "fields", "status")
 
     def __init__(
-        self, connection: Connection, reading: Reading, patience: Patience, sent: bool, over: Callable[[bool], None]
+        self,
+        connection: Connection,
+        reading: Reading,
+        patience: Patience,
+        sent: bool,
+        over: Callable[[Connection, bool], None],
     ) -> None:
         self.status = reading.status
-        self.headers: Headers = reading.headers
+        self.fields: Sequence[tuple[str, str]] = reading.fields
         self.connection = reading.connection
         self._connection = connection
         self._reading = reading
         self._patience = patience
         self._sent = sent
-        self._over: Callable[[bool], None] | None = over
+        self._over: Callable[[Connection, bool], None] | None = over
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, by name."""
+        return Headers(self.fields)
 
     def whole(self) -> bytes | None:
         """The body, where all of it is here or it is short; else None. Raises BackendError."""
         reading = self._reading
-        if reading.length is not None and reading.length <= WHOLE:
+        if not reading.complete and reading.length is not None and reading.length <= WHOLE:
             # PERF: one write to the caller; a small answer that came in two packets would cost two and the chunks around them.
             while not reading.complete:
                 self._read()
@@ -110,7 +124,7 @@ class Streamed:
     def _finish(self, whole: bool) -> None:
         over, self._over = self._over, None
         if over is not None:
-            over(whole)
+            over(self._connection, whole)
 
 
 def begin_stream(
@@ -122,7 +136,7 @@ def begin_stream(
     most: int,
     timeout: float,
     patience: Patience,
-    over: Callable[[bool], None],
+    over: Callable[[Connection, bool], None],
 ) -> Streamed:
     """Send a request and read the head of its response, which is due *timeout* seconds after the request was out.
 

@@ -180,7 +180,7 @@ class Reading:
     """The parser's callbacks: they keep what came and note what is wrong; they never raise."""
 
     __slots__ = (
-        "_headers", "body", "bodyless", "chunked", "complete", "connection", "fault", "field_size", "head_done", "head_size",
+        "body", "bodyless", "chunked", "complete", "connection", "fault", "field_size", "fields", "head_done", "head_size",
         "interim",
         "keep_alive", "length", "most", "parser", "reason", "size", "status", "surplus",
     )  # fmt: skip
@@ -198,7 +198,7 @@ class Reading:
         self.parser = httptools.HttpResponseParser(self)
 
     def _clear(self) -> None:
-        self._headers: list[tuple[str, str]] = []
+        self.fields: list[tuple[str, str]] = []
         self.body: list[bytes] = []
         self.size = 0
         self.status = 0
@@ -211,7 +211,7 @@ class Reading:
 
     @property
     def headers(self) -> Headers:
-        return Headers(self._headers)
+        return Headers(self.fields)
 
     def on_message_begin(self) -> None:
         if self.complete:
@@ -224,7 +224,7 @@ class Reading:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_done:  # trailers are not handed on, nor is anything after the end
             return
-        if len(self._headers) >= MAX_HEADERS:
+        if len(self.fields) >= MAX_HEADERS:
             self.fault = "too many header fields"
             return
         self.field_size += len(name) + len(value)
@@ -241,7 +241,7 @@ class Reading:
             self.chunked = True
             if text.strip().lower() != "chunked":
                 self.fault = f"an answer in the transfer coding {text[:40]!r}, which was not asked for"
-        self._headers.append((name.decode("latin-1"), text))
+        self.fields.append((name.decode("latin-1"), text))
 
     def on_headers_complete(self) -> None:
         if self.complete:

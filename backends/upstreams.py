@@ -75,6 +75,7 @@ class Upstream:
     def __init__(self, url: str, client: Client, prober: Client) -> None:
         self.url = url
         self.client = client
+        self.breaker = client.breaker
         self.well = True
         self._prober = prober
         self._in_a_row = 0
@@ -85,7 +86,8 @@ class Upstream:
     @property
     def usable(self) -> bool:
         """Whether it is worth a call."""
-        return self.well and self.client.breaker.state != "open"
+        breaker = self.breaker
+        return self.well and (breaker.closed or breaker.state != "open")
 
     def probe(self, probe: Probe) -> None:
         """Ask whether it is well, and take it out or bring it back."""
