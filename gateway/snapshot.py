@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from gateway.configuration.kinds import AUTHENTICATORS, CHANNELS, Docs, lifetime
 from gateway.configuration.objects import Definition
 from gateway.identification import Consumers, Security
 from gateway.linked import Linked
+from gateway.linking import SENT, Proving
 from gateway.permission import Admission, Authority
 from gateway.pipeline import (
     admit,
@@ -156,6 +158,8 @@ class Compiler:
             # Requests that began with the snapshot before go on with it: what they use is closed as they end.
             if hasattr(part, "close"):
                 part.close()
+        if people is not None:
+            people.links.prove = self._proving(shared)
         return Snapshot(
             revision=configuration.revision,
             generation=generation,
@@ -351,6 +355,21 @@ class Compiler:
         alternatives = [[self._authenticator(name, shared, path) for name in choice] for choice in requirements]
         return Security(alternatives, self._limits.failed_authentication(shared.configuration))
 
+    def _proving(self, shared: Shared) -> Proving:
+        """What compares the credentials that people want to link."""
+        definitions = shared.configuration.of("security").items()
+        linkable = {name: one for name, one in definitions if one.type in SENT}
+        made = {}
+        for name, definition in linkable.items():
+            key = ("proving", name, definition.digest, id(shared.consumers))
+            made[name] = self._once(key, partial(self._made, name, definition, shared))
+        return Proving(made)
+
+    def _made(self, name: str, definition: Definition, shared: Shared) -> Authenticator:
+        tools = Tools(self._verifier, shared.consumers, ApiKeys.digest, self._first_use, people=shared.people)
+        found: Authenticator = AUTHENTICATORS.get(definition.type, f"security.{name}")(name, definition.settings, tools)
+        return found
+
     def _authenticator(self, name: str, shared: Shared, path: str) -> Authenticator:
         definition = shared.configuration.find("security", name)
         if definition is None:
@@ -358,10 +377,8 @@ class Compiler:
             raise ConfigurationError(f"{path}.security", f"there is no security definition called '{name}'")
 
         def make() -> Authenticator:
-            tools = Tools(self._verifier, shared.consumers, ApiKeys.digest, self._first_use, people=shared.people)
-            kind = AUTHENTICATORS.get(definition.type, f"security.{name}")
-            made = kind(name, definition.settings, tools)
-            return made if shared.people is None or kind.word == "sso" else Linked(made, shared.people)
+            made = self._made(name, definition, shared)
+            return made if shared.people is None or made.word == "sso" else Linked(made, shared.people)
 
         key = ("security", name, definition.digest, id(shared.consumers), id(shared.people))
         found: Authenticator = self._once(key, make)

@@ -6,6 +6,7 @@ one is refused with 403 ``mfa-required``, unless a super-user marked the link as
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,15 +16,20 @@ from sqlalchemy.exc import IntegrityError
 
 from backends.clock import Clock
 from specs.exchange import Identity
+from specs.problems import Problem
 from sso import tables
 from sso.audit import Audit, Caller
 from sso.privacy import Keys
 from sso.problems import invalid, refusal
+from sso.settings import Sso
 from sso.storage import Storage
+from sso.throttle import FAILED_CODES, Throttle
 from sso.totp import SecondFactors
 from sso.users import Users
 
 SECOND_FACTOR: Final = ("required", "satisfied", "service-account")
+#: Says who a security definition (by name) takes the holder of a credential for; None where it is wrong.
+Prove = Callable[[str, Mapping[str, str], Caller], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,22 @@ class Link:
 
 
 class Links:
-    """The links of users."""
+    """The links of users. *prove* is set by the process that has security definitions; without it links are made by super-users."""
 
     def __init__(
-        self, database: Storage, keys: Keys, users: Users, factors: SecondFactors, audit: Audit, clock: Clock
+        self,
+        database: Storage,
+        settings: Sso,
+        keys: Keys,
+        users: Users,
+        factors: SecondFactors,
+        throttle: Throttle,
+        audit: Audit,
+        clock: Clock,
     ) -> None:
+        self.prove: Prove | None = None
+        self.settings = settings
+        self.throttle = throttle
         self.database = database
         self.keys = keys
         self.users = users
@@ -73,6 +90,33 @@ class Links:
         except IntegrityError:
             raise refusal("already-linked", "this account is linked already") from None
         return link
+
+    def add_proven(self, user_id: str, definition: str, credential: Mapping[str, str], caller: Caller) -> Link:
+        """A new link of a person who has proven themselves, and proves with *credential* who *definition* takes them for.
+
+        It never stands for a second factor. Raises Problem 401 where the credential is wrong, 403, 409, 429, 501.
+        """
+        if definition not in self.settings.own_links:
+            # WHY: a credential that many share is nobody's to take: their calls would be this person's.
+            raise refusal("not-linkable", "only a super-user links credentials of this definition")
+        if self.prove is None:
+            raise Problem.of("not-implemented", "credentials cannot be proven here: a super-user links them")
+        charge = [(FAILED_CODES, f"link {user_id}")]
+        self.database.read(lambda connection: self.throttle.check(connection, charge))
+        principal = self.prove(definition, credential, caller)
+
+        def settle(connection: Connection) -> None:
+            # SECURITY: this is no place to guess at the passwords of consumers.
+            self.throttle.check(connection, charge)
+            if principal is None:
+                self.throttle.count(connection, charge)
+                details = {"definition": definition}
+                self.audit.record(connection, "link.add", caller, target=user_id, result="refused", details=details)
+
+        self.database.write(settle)
+        if principal is None:
+            raise refusal("invalid-credentials", "no definition of that name knows this credential")
+        return self.add(user_id, definition, principal, caller)
 
     def all(self, user_id: str) -> list[Link]:
         """The links of a user, the oldest first."""

@@ -46,6 +46,7 @@ CODES: Final[dict[str, tuple[int, str, str]]] = {
     "no-such-link": (404, "Not found", "E008001"),
     "second-factor-kept": (409, "The second factor is required", "E008001"),
     "last-super-user": (409, "The last super-user", "E008001"),
+    "not-linkable": (403, "Not to be linked by people", "E008001"),
     "already-linked": (409, "Linked already", "E008001"),
 }
 _FAULT_CODES: Final = {

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from typing import Literal, NamedTuple
 
 from security.addresses import AddressList
-from specs.names import ConnectionName, ServiceName
+from specs.names import ConnectionName, SecurityName, ServiceName
 from specs.problems import ConfigurationError
 from specs.settings import Seconds, Settings, setting
 
@@ -214,6 +214,10 @@ class Sso(Settings):
     session: SessionRules = setting("how long people stay logged in", default={})
     second_factor: SecondFactor = setting("who has to have one-time codes", default={})
     passkeys: PasskeyRules = setting("passkeys as a second factor, and to log in with", default={})
+    own_links: list[SecurityName] = setting(
+        "security definitions whose credentials people may link to their account themselves, by proving to have them",
+        default=[],
+    )
     privacy: Privacy = setting("how personal data is kept", default={})
     mail: Mail | None = setting("how people are written to", default=None)
     pages: PageRules = setting("the pages on which people log in and look after their account", default={})

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from functools import cache
 
 from backends.catalogue import Deployed, deployed_from
-from sso import account_api, administration, applications_api, introspection, login_api, webauthn_api
+from sso import account_api, administration, applications_api, introspection, links_api, login_api, webauthn_api
 
-MODULES = (login_api, account_api, webauthn_api, administration, applications_api, introspection)
+MODULES = (login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection)
 
 #: Services whose standards have them take forms.
 FORMS = frozenset((introspection.Introspect.name, introspection.Revoke.name))

@@ -104,7 +104,7 @@ class SingleSignOn:
         )
         self.signup = SignUp(database, settings, users, tokens, throttle, audit)
         self.attributes = Attributes(database, keys, users, audit, clock)
-        self.links = Links(database, keys, users, factors, audit, clock)
+        self.links = Links(database, settings, keys, users, factors, throttle, audit, clock)
         self.recognition = Recognition(database, sessions, users, self.attributes, self.links, clock, watch)
         self.applications = Applications(database, settings, audit, clock, randomness)
 

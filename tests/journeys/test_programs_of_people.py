@@ -20,6 +20,7 @@ from sso.system import COMMAND, SingleSignOn
 from sso.users import NewUser
 
 ORIGIN = "https://app.test"
+KEY = "0123456789abcdef0123456789abcdef"
 CONFIGURATION = f"""
 format: 1
 gateway:
@@ -35,11 +36,17 @@ sso:
   signup: {{email_confirmation: false}}
   second_factor: {{required: "off"}}
   passkeys: {{domain: app.test, origins: ["{ORIGIN}"]}}
+  own_links: [partners, keys]
 security:
   people: {{type: sso}}
+  partners: {{type: basic, groups: ["*"]}}
+  keys: {{type: apikey, groups: ["*"]}}
+consumers:
+  acme: {{groups: [gold], basic: {{username: acme-login, password: correct-horse}}, apikey: {{key: "{KEY}"}}}}
 channels:
   portal: {{type: forward_auth, path: /authz/portal, security: [people], unauthenticated: location,
             origins: ["http://portal.test"]}}
+  partners: {{type: forward_auth, path: /authz/partners, security: [partners, keys]}}
 """
 
 
@@ -246,6 +253,24 @@ def test_super_users_make_credentials_over_the_wire(running, console):
         Client(running.url, secret=made["secret"]).introspect(token=root.token)
     assert refused.value.code == "app-unproven"
     assert root.users.search(query={"username": "root-of-all"})["items"][0]["is_super_user"] is True
+
+
+def test_a_person_links_the_credentials_that_they_hold_and_is_known_by_them(running, session):
+    def known():
+        answer = running.get("/authz/partners", auth=("acme-login", "correct-horse"))
+        return answer.status_code, answer.headers["Remote-User"], answer.headers["X-Gateway-User-Id"]
+
+    assert known() == (200, "acme", "")
+    with pytest.raises(Problem) as refused:
+        session.me.links.add(definition="partners", username="acme-login", password="wrong")
+    assert refused.value.code == "invalid-credentials"
+    made = session.me.links.add(definition="partners", username="acme-login", password="correct-horse")["link"]
+    keyed = session.me.links.add(definition="keys", key=KEY)["link"]
+    assert {one["principal"] for one in session.me.links.list()["items"]} == {"acme"}
+    assert known() == (200, "acme", session.user["id"])
+    for link in (made, keyed):
+        session.me.links.remove(id=link["id"])
+    assert known() == (200, "acme", "")
 
 
 # forward-auth by sessions
