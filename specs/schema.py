@@ -108,7 +108,7 @@ def _shape(field: Field, direction: Direction) -> dict[str, Any]:
         items = {"type": "object"} if field.fields is None else schema_of(field.fields, direction)
         return {"type": "array", "items": items}
     if field.type == "list":
-        return {"type": "array", **({} if field.items is None else {"items": schema_of_field(field.items, direction)})}
+        return {"type": "array", "items": {} if field.items is None else schema_of_field(field.items, direction)}
     schema = dict(_TYPES[field.type])
     if field.format:
         schema.pop("format")

@@ -27,6 +27,11 @@ _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 _LONGEST: Final = 256
 
 
+def cookie_name(*, secure: bool) -> str:
+    """What the session's cookie is called."""
+    return SESSION_COOKIE if secure else INSECURE_SESSION_COOKIE
+
+
 def session_cookie(header: str, *, secure: bool) -> str:
     """The token in the session's cookie; empty where there is none, or more than one.
 

@@ -10,7 +10,7 @@ from gateway.configuration.parts import Texts
 from specs.problems import ConfigurationError, Problem
 from specs.settings import setting
 from sso.audit import Caller
-from sso.browsers import origin_of, refuse_forgery, session_cookie
+from sso.browsers import cookie_name, origin_of, refuse_forgery, session_cookie
 from sso.sessions import PREFIX
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Authenticator(authenticators.Authenticator):
         self._apps = frozenset(settings.apps)
         self._secure = self._people.secure
         self._origins = {*self._people.origins, *settings.origins}
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie that is taken beside a bearer token; empty where none is."""
+        return cookie_name(secure=self._secure) if self.settings.cookie else ""
 
     @property
     def challenge(self) -> str:

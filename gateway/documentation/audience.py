@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backends.rehearsal import misfits
@@ -20,6 +21,7 @@ from security.limits import NANOSECONDS, REQUESTS
 from specs.documents.interface import Example, Interface, Operation, Policy, Scheme
 from specs.exchange import ANONYMOUS, Identity
 from specs.problems import BackendUnavailable, Problem
+from sso.browsers import cookie_name
 
 if TYPE_CHECKING:
     from backends.examples import Example as Kept
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("gatewright.documentation")
 
 MOST_KEPT = 32
+#: What documents call the session that services of single sign-on ask for.
+SESSION = "sso session"
 AT_ONCE = 50
 
 
@@ -75,6 +79,8 @@ class Audience:
             if found := tuple(channel.operations()):
                 self._operations.append((channel, found))
         self._definitions = definitions
+        self._schemes = {name: schemes_of(definition) for name, definition in definitions.items()}
+        self._operations = self._with_sessions(self._operations)
         # What tells of failed credentials is the same for every channel: it counts by address.
         self._security = (
             Security([[one] for one in definitions.values()], secured.failed) if secured is not None else None
@@ -142,6 +148,38 @@ class Audience:
         parts = [(channel, operations, ()) for channel, operations in self._operations]
         return self._interface(parts, self._internal)
 
+    def _with_sessions(
+        self, operations: list[tuple[Channel, tuple[Operation, ...]]]
+    ) -> list[tuple[Channel, tuple[Operation, ...]]]:
+        """*operations*, those of single sign-on with the session that they ask for themselves, whatever their channel wants."""
+        if not any(one.contract.service.startswith("sso.") for _, found in operations for one in found):
+            return operations
+        from sso.surface import with_session
+
+        secure = self._url.startswith("https:")
+        self._schemes[SESSION] = _with_cookie(Scheme(SESSION, "bearer"), cookie_name(secure=secure))
+        asking = with_session() - {contract.service for contract in self.snapshot.contracts}
+        return [
+            (
+                channel,
+                tuple(
+                    replace(one, security=((SESSION,),), refusals=("unauthenticated", *one.refusals))
+                    if one.contract.service in asking and not one.security
+                    else one
+                    for one in found
+                ),
+            )
+            for channel, found in operations
+        ]
+
+    def _spelled_out(self, choices: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+        """*choices* of definitions as choices of schemes: a definition that takes either of two is two choices."""
+        found: list[tuple[str, ...]] = []
+        for choice in choices:
+            schemes = [[one.name for one in self._schemes.get(name, ())] or [name] for name in choice]
+            found += product(*schemes)
+        return tuple(found)
+
     def _with_examples(self, operation: Operation) -> Operation:
         """*operation* with the real calls that still fit its contract."""
         contract = operation.contract
@@ -157,7 +195,7 @@ class Audience:
         parts: Sequence[tuple[Channel, tuple[Operation, ...], tuple[Policy, ...]]],
         internal: tuple[Contract, ...],
     ) -> Interface:
-        operations = []
+        operations: list[Operation] = []
         for _, found, limits in parts:
             refusals = ("quota-exceeded", "address-not-allowed") if limits else ()
             operations += [
@@ -167,7 +205,8 @@ class Audience:
                 for one in found
             ]
         named = {name for operation in operations for choice in operation.security for name in choice}
-        schemes = [scheme_of(self._definitions[name]) for name in sorted(named) if name in self._definitions]
+        operations = [replace(one, security=self._spelled_out(one.security)) for one in operations]
+        schemes = [one for name in sorted(named) for one in self._schemes.get(name, ())]
         docs = self.docs
         return Interface(
             title=docs.title,
@@ -190,6 +229,18 @@ def examples_of(snapshot: Snapshot) -> Mapping[str, Sequence[Kept]]:
     except BackendUnavailable as error:
         log.warning("documents are made without examples: %s", error)
         return {}
+
+
+def schemes_of(definition: Any) -> tuple[Scheme, ...]:
+    """The ways to prove oneself by a definition: one, or two where a cookie is as good."""
+    return _with_cookie(scheme_of(definition), getattr(definition, "cookie", ""))
+
+
+def _with_cookie(scheme: Scheme, cookie: str) -> tuple[Scheme, ...]:
+    if not cookie:
+        return (scheme,)
+    said = "what a browser has of its log-in; a call that changes something has to come from a page of ours"
+    return scheme, Scheme(f"{scheme.name} cookie", "cookie", cookie, description=said)
 
 
 def scheme_of(definition: Any) -> Scheme:

@@ -352,6 +352,11 @@ def _told(scheme: Scheme) -> tuple[str, str]:
         return "A user name and a password with each call (HTTP Basic, RFC 7617).", value
     if scheme.kind == "key":
         return f"A key in the header {scheme.header} of each call.", f"{scheme.header}: {snippets.KEY}"
+    if scheme.kind == "cookie":
+        return (
+            "The cookie that a browser has of its log-in; pages send it by themselves.",
+            f"Cookie: {scheme.header}={snippets.TOKEN}",
+        )
     return f"A token with each call ({scheme.kind}).", f"Authorization: {scheme.kind.capitalize()} {snippets.TOKEN}"
 
 

@@ -25,7 +25,8 @@ _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9_.-]+")
 class Scheme:
     """How callers prove who they are, by one security definition.
 
-    *kind* is ``basic``, ``key`` (a text in *header*), ``bearer`` or, for anything else, the word of its challenge.
+    *kind* is ``basic``, ``key`` (a text in *header*), ``cookie`` (of the name *header*), ``bearer`` or, for anything else, the
+    word of its challenge.
     """
 
     name: str

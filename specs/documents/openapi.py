@@ -92,12 +92,18 @@ class _Document:
         if self._operations:
             spec.components.schema("Problem", PROBLEM)
             endings = [operation.lifetime for operation in self._operations if operation.lifetime]
-            unused = {
-                "Deprecation": not any(lifetime.deprecated for lifetime in endings),
-                "Sunset": not any(lifetime.sunset for lifetime in endings),
+            names = {name.partition("Any")[0].partition("Xml")[0] for name in self._answers}
+            limited = "QuotaExceeded" in names or any(operation.limits for operation in self._operations)
+            used = {
+                "RateLimit": limited,
+                "RateLimitPolicy": limited,
+                "RetryAfter": not names.isdisjoint(("QuotaExceeded", "Unavailable")),
+                "WwwAuthenticate": "Unauthenticated" in names,
+                "Deprecation": any(lifetime.deprecated for lifetime in endings),
+                "Sunset": any(lifetime.sunset for lifetime in endings),
             }
             for name, (description, example) in HEADERS.items():
-                if not unused.get(name):
+                if used.get(name, True):
                     spec.components.header(
                         name, {"description": description, "schema": {"type": "string"}, "example": example}
                     )
@@ -285,6 +291,8 @@ def _scheme(scheme: Scheme) -> dict[str, Any]:
     described = {"description": scheme.description or scheme.realm} if scheme.description or scheme.realm else {}
     if scheme.kind == "key":
         return {"type": "apiKey", "in": "header", "name": scheme.header, **described}
+    if scheme.kind == "cookie":
+        return {"type": "apiKey", "in": "cookie", "name": scheme.header, **described}
     return {"type": "http", "scheme": scheme.kind, **described}
 
 

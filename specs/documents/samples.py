@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
+import re._parser as _parser  # type: ignore[import-not-found]
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -157,8 +160,10 @@ def _texts(field: Field) -> list[str]:
     found = _known_text(field.name)
     low, high = int(field.limits.get("minLength", 0)), int(field.limits.get("maxLength", 1 << 30))
     fitted = (found if len(found) >= low else (found + " " + "x" * low)[:low])[:high]
+    pattern = field.limits.get("pattern")
     return [
         fitted,
+        *([text_matching(pattern)] if pattern else []),
         "a",
         "A",
         "1",
@@ -173,3 +178,37 @@ def _texts(field: Field) -> list[str]:
         "a@example.com",
         "x" * low,
     ]
+
+
+def text_matching(pattern: str) -> str:
+    """A short text that *pattern* matches, where it is made of what patterns mostly are made of; else any text.
+
+    >>> text_matching("^(approve|reject)$"), text_matching("^[A-Z]{2}[0-9]+-x?$")
+    ('approve', 'AA0-x')
+    """
+    try:
+        return "".join(_matching(_parser.parse(pattern)))
+    except (re.error, OverflowError, RecursionError):
+        return ""
+
+
+def _matching(parts: Iterable[tuple[Any, Any]]) -> Iterator[str]:
+    for operation, given in parts:
+        match str(operation):
+            case "LITERAL":
+                yield chr(given)
+            case "RANGE":
+                yield chr(given[0])
+            case "CATEGORY":
+                yield {"CATEGORY_DIGIT": "1", "CATEGORY_SPACE": " "}.get(str(given), "a")
+            case "IN":
+                yield from islice(_matching(given), 1)
+            case "ANY":
+                yield "a"
+            case "BRANCH":
+                yield from _matching(given[1][0])
+            case "SUBPATTERN":
+                yield from _matching(given[3])
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                least, most, inner = given
+                yield "".join(_matching(inner)) * min(max(least, 1), most, 1000)

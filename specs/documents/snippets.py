@@ -59,6 +59,8 @@ def request_of(interface: Interface, operation: Operation, word: str) -> Request
         basic = basic or scheme.kind == "basic"
         if scheme.kind == "key":
             headers.append((scheme.header, KEY))
+        elif scheme.kind == "cookie":
+            headers.append(("Cookie", f"{scheme.header}={TOKEN}"))
         elif scheme.kind != "basic":
             headers.append(("Authorization", f"{scheme.kind.capitalize()} {TOKEN}"))
     body = ""

@@ -55,7 +55,7 @@ def test_a_contract_is_described_in_2020_12() -> None:
         "codes": {"type": "string"},
         "pin": {"type": "string", "format": "password", "writeOnly": True},
         "any": {},
-        "free": {"type": "array"},
+        "free": {"type": "array", "items": {}},
         "tags": {"type": "array", "items": integer, "maxItems": 3},
         "map": {"type": "object"},
         "who": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
