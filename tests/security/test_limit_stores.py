@@ -376,18 +376,20 @@ def test_Z24_four_processes_on_the_real_clock_stay_within_the_bound_and_reach_98
     assert 0.98 * bound <= sum(admitted) <= bound
 
 
-def _die_at(path, chain, step):
-    """Debit once and die by -9 at the *step*-th instruction of the store; True if it has fewer."""
+def _die_at(path, chain, step, *, warm):
+    """Debit once and die by -9 at the *step*-th instruction of the store; True if it has fewer. *warm*: it knows the slots."""
     child = os.fork()
     if child == 0:
         opened = SharedMemoryStore(path, slots=64)
+        if warm:
+            opened.peek(chain, NOW)
         left = [step]
 
         def trace(frame, event, argument):
             if frame.f_code.co_filename != shm.__file__:
                 return None
             # The functions that write are taken instruction by instruction, those that only look line by line.
-            frame.f_trace_opcodes = frame.f_code.co_name in ("debit", "_write", "_apply", "_unlock")
+            frame.f_trace_opcodes = frame.f_code.co_name in ("debit", "_debit_known", "_write", "_apply")
             if event == ("opcode" if frame.f_trace_opcodes else "line"):
                 left[0] -= 1
                 if left[0] == 0:
@@ -401,8 +403,8 @@ def _die_at(path, chain, step):
     return outcome(child) == 0
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_kill_at_any_instruction_leaves_a_chain_wholly_done_or_not_done(tmp_path, known):
+@pytest.mark.parametrize(("known", "warm"), [(True, True), (True, False), (False, False)])
+def test_a_kill_at_any_instruction_leaves_a_chain_wholly_done_or_not_done(tmp_path, known, warm):
     path = tmp_path / "t"
     chain = [bucket(name, Rate(10_000, 3600 * SECOND, 10_000)) for name in "abc"]
     opened = SharedMemoryStore(path, slots=64)
@@ -416,7 +418,7 @@ def test_a_kill_at_any_instruction_leaves_a_chain_wholly_done_or_not_done(tmp_pa
         else:
             memory = opened._memory
             memory[shm.HEADER_BYTES :] = bytes(len(memory) - shm.HEADER_BYTES)
-        finished = _die_at(path, chain, step)
+        finished = _die_at(path, chain, step, warm=warm)
         debts = {owed(opened, charge) // charge.interval_ns for charge in chain}
         assert len(debts) == 1, f"half a chain after instruction {step}"
         seen |= debts
@@ -438,13 +440,66 @@ def test_an_armed_journal_is_finished_and_a_torn_one_is_dropped(store):
 
 
 def test_another_descriptor_of_the_file_closed_in_this_process_frees_nothing(store):
-    store._lock()
+    """As it would with POSIX's locks of files."""
+    store._number()
     with store.path.open("rb") as other:
         other.read(1)
     other_store = SharedMemoryStore(store.path, slots=1024)
-    with pytest.raises(BlockingIOError):
-        shm.fcntl.fcntl(other_store._file, shm.fcntl.F_OFD_SETLK, shm._LOCK)
-    store._unlock()
+    assert other_store._lives(store._worker)
+    assert other_store._number() != store._worker
     other_store.close()
     with contextlib.suppress(StoreUnavailable):
         other_store.debit([], NOW)
+
+
+def test_a_holder_that_is_killed_holds_nothing_any_more(store):
+    charge = bucket("a", Rate(10, SECOND, 10))
+    child = os.fork()
+    if child == 0:
+        opened = SharedMemoryStore(store.path, slots=1024)
+        opened._lock()
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert store.debit([charge], NOW).allowed
+
+
+def test_a_holder_that_stands_still_makes_the_store_unavailable_and_not_the_callers_wait(store):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        opened = SharedMemoryStore(store.path, slots=1024)
+        opened._lock()
+        os.write(writer, b".")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        opened._mutex.give_back()
+        os._exit(0)
+    os.read(reader, 1)
+    charge = bucket("a", Rate(10, SECOND, 10))
+    with pytest.raises(StoreUnavailable, match="cannot be locked"):
+        store.debit([charge], NOW)
+    os.kill(child, signal.SIGCONT)
+    os.waitpid(child, 0)
+    assert store.debit([charge], NOW).allowed
+
+
+def test_a_lock_that_an_exception_left_taken_is_taken_over_by_its_holder(store):
+    charge = bucket("a", Rate(10, SECOND, 10))
+    store._lock()
+    assert store.debit([charge], NOW).allowed
+    other = SharedMemoryStore(store.path, slots=1024)
+    assert other.debit([charge], NOW).allowed
+    other.close()
+
+
+def test_the_first_who_opens_a_table_finds_its_lock_open(tmp_path):
+    """Whatever state it was in when the file was copied."""
+    opened = SharedMemoryStore(tmp_path / "t", slots=64)
+    charge = bucket("a", Rate(10, SECOND, 10))
+    opened.debit([charge], NOW)
+    opened._lock()
+    (tmp_path / "copy").write_bytes((tmp_path / "t").read_bytes())
+    opened._mutex.give_back()
+    opened.close()
+    copy = SharedMemoryStore(tmp_path / "copy", slots=64)
+    assert owed(copy, charge) == charge.interval_ns
+    copy.close()
