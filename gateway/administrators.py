@@ -54,7 +54,7 @@ class Administrators:
         """Whether *password* is the one of administrator *name*. Raises Problem ``overloaded``."""
         statement = select(ADMINISTRATORS.c.password).where(ADMINISTRATORS.c.name == name)
         stored = self._database.read(lambda connection: connection.execute(statement).scalar())
-        return self._verifier.verify("administrators", name, password, stored)
+        return bool(self._verifier.verify("administrators", name, password, stored))
 
     def set_password(self, name: str, password: str) -> None:
         """Make *password* the one of *name*, who need not exist yet. Raises ConfigurationError for one that is too short."""

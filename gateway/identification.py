@@ -32,20 +32,22 @@ class Security:
         self._challenges = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
 
     def identify(self, exchange: Exchange) -> Identity:
-        """Who is calling. Of an AND the first definition names the identity.
+        """Who is calling: the exchange's identity from here on. Of an AND the first definition names it.
 
         Raises Problem 401, with every challenge (A24: whatever the method, unless the channel answers it before).
         """
         if len(self.definitions) == 1:
             identity = self._single(exchange, self.definitions[0])
             if identity is not None:
+                exchange.identity = identity
                 return identity
         else:
             results, unspent = self._try_each(exchange)
             for alternative in self.alternatives:
                 if all(results.get(definition.name) for definition in alternative):
                     first = results[alternative[0].name]
-                    return first if first is not None else ANONYMOUS
+                    exchange.identity = first if first is not None else ANONYMOUS
+                    return exchange.identity
             self._settle(exchange, results, unspent)
         detail = "send the credentials that WWW-Authenticate asks for"
         raise Problem.of("unauthenticated", detail, headers=self._challenges)

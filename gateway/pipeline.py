@@ -2,11 +2,11 @@
 
     accept      the wire: one canonical request, or 400                      gateway/wire.py
     route       which channel? 404, 405, preflight                           below
-    admit       is this address allowed, and not too fast? 403, 429          below
+    admit       is this address allowed, and not too fast? 403, 429          gateway/permission.py
     open        where operation or credentials are in the body; 4xx          the channel's `open`
     identify    who is calling? 401                                          gateway/identification.py
-    authorise   may they? 403                                                below
-    limit       one debit from every quota, or from none; 429                gateway/quotas.py
+    authorise   may they? 403                                                gateway/permission.py
+    debit       one debit from every quota, or from none; 429                gateway/quotas.py
     validate    read, parse and check the body by the contract; 4xx          the channel's `read`
     execute     run the service under a deadline; 5xx                        the channel's `run`
     serialise   the answer in the channel's format                           the channel's `write`
@@ -14,7 +14,7 @@
 
 Each step fills its part of the exchange or raises a Problem; nothing else ends a request early. The order is the security
 policy: each step is cheaper, or trusts the caller less, than the one after it. A channel holds the steps that it needs and
-no others, so that an open channel without limits pays for none.
+no others (`gateway.snapshot` puts them in their order), so that an open channel without limits pays for none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gatewright.pipeline")
 
-Step = Callable[["Exchange"], None]
+Step = Callable[["Exchange"], object]
 
 
 class Snapshot(Protocol):
@@ -105,28 +105,30 @@ class Pipeline:
 
 def route(exchange: Exchange, routes: Routes) -> tuple[Step, ...]:
     """The steps of the channel that the path and method lead to. Raises 404, and 405 with what is allowed."""
+    known = exchange.kept.get(routes)
+    if known is not None:
+        exchange.channel, exchange.params, steps = known
+        return steps  # type: ignore[no-any-return]
     match = routes.find(exchange.host, exchange.path)
     if match is None:
         raise Problem.of("no-such-path", "no channel has this path")
     method = exchange.method
-    channel: Channel | None = match.methods.get(method)
+    methods = match.methods
+    channel: Channel | None = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
     if channel is not None:
         exchange.channel = channel
         exchange.params = match.params
+        exchange.kept.clear()  # what was found out by another snapshot does not hold, nor is it to be held
+        exchange.kept[routes] = (channel, match.params, channel.steps)
         return channel.steps
-    if method == "HEAD" and "GET" in match.methods:
-        channel = match.methods["GET"]
-        exchange.channel = channel
-        exchange.params = match.params
-        return channel.steps
-    allowed = allow_header(match.methods)
+    allowed = allow_header(methods)
     if method == "OPTIONS":
         asked = exchange.headers.get("access-control-request-method", "")
-        channel = match.methods.get(asked) or next(iter(match.methods.values()))
+        channel = methods.get(asked) or next(iter(methods.values()))
         exchange.channel = channel
         exchange.params = {"": allowed}
         return channel.options_steps
-    exchange.channel = next(iter(match.methods.values()))
+    exchange.channel = next(iter(methods.values()))
     raise Problem.of("method-not-allowed", f"this path takes {allowed}", headers=[("Allow", allowed)])
 
 
@@ -145,46 +147,6 @@ def announce(exchange: Exchange) -> None:
     notices = channel.notices
     found = notices.get(called.service if called is not None else "") or notices[""]
     exchange.response_headers = [*exchange.response_headers, *found]
-
-
-def admit(exchange: Exchange) -> None:
-    """Is the caller's address allowed here, and not too fast? Nothing secret has been looked at yet."""
-    exchange.channel.admission.admit(exchange)
-
-
-def open_message(exchange: Exchange) -> None:
-    """Read the capped body of a channel whose operation or credentials are in it; no value is bound yet."""
-    exchange.channel.open(exchange)
-
-
-def identify(exchange: Exchange) -> None:
-    """Who is calling? Raises 401 with the challenge of every definition of the channel."""
-    exchange.identity = exchange.channel.security.identify(exchange)
-
-
-def authorise(exchange: Exchange) -> None:
-    """May this identity use this channel? Raises 403."""
-    exchange.channel.authority.authorise(exchange)
-
-
-def limit(exchange: Exchange) -> None:
-    """Take one from every quota that this request falls under, or from none. Raises 429."""
-    exchange.channel.quotas.debit(exchange)
-
-
-def validate(exchange: Exchange) -> None:
-    """Read the capped body, parse it, check it by the contract."""
-    exchange.channel.read(exchange)
-
-
-def execute(exchange: Exchange) -> None:
-    """Run what the channel leads to, under its deadline."""
-    exchange.channel.run(exchange)
-
-
-def serialise(exchange: Exchange) -> None:
-    """The answer in the format that the channel and the caller agree on."""
-    exchange.channel.write(exchange)
 
 
 def answer_options(exchange: Exchange) -> None:

@@ -175,8 +175,16 @@ class Quotas:
         Gives what has to be settled when the request is over.
         """
         identity = exchange.identity
-        service, operation = _called(exchange) if self._by_operation else ("", "")
-        charges = chain = self.chain(exchange.address, identity, service, operation)
+        known = exchange.kept.get(self)
+        if known is not None and known[0] is identity:
+            _, chain, fields = known
+        else:
+            service, operation = _called(exchange) if self._by_operation else ("", "")
+            chain = self.chain(exchange.address, identity, service, operation)
+            fields = self._fields_of(chain)
+            if not self._timed and not self._by_operation:
+                exchange.kept[self] = (identity, chain, fields)
+        charges = chain
         if not charges:
             return ()
         if self.has_end:
@@ -191,10 +199,9 @@ class Quotas:
             if decision.violated:
                 raise refusal(charges, decision, self._legacy)
         # A worker's own share, and a chain over two stores, are told as they were counted.
-        same = decision.charges is charges
-        exchange.limit_headers = (self._fields_of(chain) if same else Fields(decision.charges, legacy=self._legacy)).of(
-            decision
-        )
+        if decision.charges is not charges:
+            fields = Fields(decision.charges, legacy=self._legacy)
+        exchange.limit_headers = fields.of(decision)
         if not self.has_end:
             return ()
         return tuple(

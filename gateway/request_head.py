@@ -55,6 +55,9 @@ SINGLE = frozenset((
     "x-forwarded-proto", "x-forwarded-port", "x-forwarded-prefix", "soapaction", "idempotency-key",
 ))  # fmt: skip
 
+#: What a proxy says of a request that it hands on.
+FORWARDED = frozenset(("x-forwarded-for", "forwarded", "x-request-id", "x-forwarded-proto"))
+
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _HOST = re.compile(
     r"(?P<host>(?!\.)[a-z0-9_.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{0,5}))?\Z",
@@ -65,6 +68,14 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NO_CALLBACKS = object()
 _names: dict[str, str] = {}
+#: Header lines that came before, whole, with their names and values; none that could hold a secret.
+_lines: dict[str, tuple[str, str]] = {}
+_MOST_LINES = 2000
+_LONGEST_LINE = 200
+_REPEATED = frozenset((
+    "accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "content-type", "host",
+    "origin", "user-agent", "x-gateway-app",
+))  # fmt: skip
 
 
 class Head(NamedTuple):
@@ -80,6 +91,7 @@ class Head(NamedTuple):
     length: int
     keep_alive: bool
     expects: bool
+    forwarded: bool  #: whether a header says for whom, or under which id, a proxy has sent it
 
 
 def read_head(head: bytes, most_headers: int = 100, longest_line: int = 8190) -> Head:
@@ -115,8 +127,9 @@ def read_head(head: bytes, most_headers: int = 100, longest_line: int = 8190) ->
     # PERF: a NamedTuple's own constructor is a Python function, and takes 0.4 us more.
     return tuple.__new__(
         Head,
-        (method, target, canonical_path(path), query, version, headers, host or "", length, keep_alive, expects),
-    )
+        (method, target, canonical_path(path), query, version, headers, host or "", length, keep_alive, expects,
+         not FORWARDED.isdisjoint(headers)),
+    )  # fmt: skip
 
 
 def _request_line(line: bytes, longest: int) -> tuple[str, str, str]:
@@ -159,15 +172,25 @@ def _headers(text: bytes, most: int, longest: int) -> dict[str, str]:
     headers: dict[str, str] = {}
     if not text:
         return headers
+    # PERF: most lines of most requests were seen before, byte for byte: 0.1 us each instead of 0.5.
     lines = text.decode("latin-1").split("\r\n")
+    long = len(text) > longest
     if len(lines) > most:
         raise Problem.of("headers-too-large", f"there are more than {most} headers")
     for line in lines:
-        if len(text) > longest and len(line) > longest:
+        if long and len(line) > longest:
             raise Problem.of("headers-too-large", f"a header is longer than {longest} bytes")
-        sent, _, value = line.partition(":")
-        name = _names.get(sent) or _canonical_name(sent)
-        value = value.strip(" \t")
+        known = _lines.get(line)
+        if known is not None:
+            name, value = known
+        else:
+            sent, _, value = line.partition(":")
+            name = _names.get(sent) or _canonical_name(sent)
+            value = value.strip(" \t")
+            if name in _REPEATED and len(line) <= _LONGEST_LINE:
+                if len(_lines) >= _MOST_LINES:  # SECURITY: A43. The memo is bounded, and begins anew.
+                    _lines.clear()
+                _lines[line] = (name, value)
         if name in headers:
             if name in SINGLE:
                 raise Problem.of("ambiguous-request", f"the header {name} stands twice in the request")

@@ -24,17 +24,7 @@ from gateway.identification import Consumers, Security
 from gateway.linked import Linked
 from gateway.linking import SENT, Proving
 from gateway.permission import Admission, Authority
-from gateway.pipeline import (
-    admit,
-    answer_options,
-    authorise,
-    execute,
-    identify,
-    limit,
-    open_message,
-    serialise,
-    validate,
-)
+from gateway.pipeline import answer_options
 from gateway.quotas import Limits
 from gateway.replay import FirstUse
 from gateway.routes import Routes
@@ -318,22 +308,22 @@ class Compiler:
         steps: list[Step] = []
         if admission:
             channel.admission = admission
-            steps.append(admit)
+            steps.append(admission.admit)
         if channel.opens:
-            steps.append(open_message)
+            steps.append(channel.open)
         if security is not None:
             channel.security = security
-            steps.append(identify)
+            steps.append(security.identify)
         if authority:
             channel.authority = authority
-            steps.append(authorise)
-        answer: tuple[Step, ...] = (validate, execute, serialise)
+            steps.append(authority.authorise)
+        answer: tuple[Step, ...] = (channel.read, channel.run, channel.write)
         if quotas is not None:
             channel.quotas = quotas
-            answer = (quotas.until_answered(answer),) if quotas.has_end else (limit, *answer)
+            answer = (quotas.until_answered(answer),) if quotas.has_end else (quotas.debit, *answer)
         channel.steps = (*steps, *answer)
         # SECURITY: A52, A24. A preflight holds no credentials; it passes the admission of the channel all the same.
-        channel.options_steps = (*([admit] if admission else []), answer_options)
+        channel.options_steps = (*([admission.admit] if admission else []), answer_options)
 
     def _sample(
         self, channel: Channel, deployed: Mapping[str, Deployed | None], tunings: Mapping[str, Definition | None]

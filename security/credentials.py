@@ -109,8 +109,12 @@ class Verifier:
         self.pool = pool
         self.cache = cache
 
-    def verify(self, definition: str, username: str, password: str, stored: str | None) -> bool:
-        """Whether the password is right. *stored* is the user's hash, None where there is no such user.
+    def holds(self, proof: bytes) -> bool:
+        """Whether what `verify` gave a while ago can be relied on without the password; not for long."""
+        return self.cache.known(proof)
+
+    def verify(self, definition: str, username: str, password: str, stored: str | None) -> bytes:
+        """A proof that the password is right, empty where it is not. *stored* is the user's hash, None where there is no such user.
 
         Raises Problem ``overloaded``, and SecretError for a hash that this keyring cannot read.
         """
@@ -118,12 +122,12 @@ class Verifier:
         against = self.hasher.dummy() if stored is None else stored
         key = self.cache.key(definition, username, password, against)
         if self.cache.known(key):
-            return True
+            return key
         right = self.cache.once(key, lambda: self.pool.run(lambda: self.hasher.verify(password, against)))
         if right and stored is not None:
             self.cache.remember(key)
-            return True
-        return False
+            return key
+        return b""
 
 
 class ApiKeys(Generic[T]):

@@ -6,8 +6,9 @@ step after accept sees a socket, a WSGI environ or a raw header line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Identity:
 
 
 ANONYMOUS = Identity()
+#: A map with nothing in it, which nobody can put anything into.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -92,13 +95,21 @@ class ReadBody(Protocol):
         """At most *most* bytes, with the content *coding* undone. Raises Problem 413, 408, 400, 415 and 503."""
 
 
+def _no_body(most: int, coding: str = "") -> bytes:
+    return b""
+
+
+def _no_pieces(most: int) -> Iterator[bytes]:
+    return iter(())
+
+
 class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
     __slots__ = (
         "address", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format",
-        "hand_over", "headers", "host", "identity", "input", "limit_headers", "method", "notes", "opened", "outcome", "params",
-        "path", "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
+        "hand_over", "headers", "host", "identity", "input", "kept", "limit_headers", "method", "notes", "opened", "outcome",
+        "params", "path", "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
         "response_status", "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
     )  # fmt: skip
 
@@ -120,6 +131,9 @@ class Exchange:
         [int], Iterator[bytes]
     ]  #: the body as it comes, once, in place of `read_body`; raises as that does
     started_ns: int  #: time.monotonic_ns() when the head was read
+    kept: dict[Any, Any]
+    """What steps found out from the head alone, by who did. The next request of the connection finds it if its head is the same,
+    byte for byte, and leads to the same snapshot."""
 
     # route
     snapshot: Any  #: the compiled revision that this exchange reads from beginning to end
@@ -130,7 +144,7 @@ class Exchange:
     # identify
     identity: Identity
     # limit
-    limit_headers: list[tuple[str, str]]  #: RateLimit and RateLimit-Policy
+    limit_headers: Sequence[tuple[str, str]]  #: RateLimit and RateLimit-Policy
     # validate
     body: bytes
     content_type: str
@@ -161,7 +175,6 @@ class Exchange:
         path: str,
         query_string: str,
         headers: dict[str, str],
-        *,
         started_ns: int,
         host: str = "",
         scheme: str = "http",
@@ -170,9 +183,11 @@ class Exchange:
         version: str = "1.1",
         target: str = "",
         body_length: int = 0,
-        read_body: ReadBody | None = None,
-        body_pieces: Callable[[int], Iterator[bytes]] | None = None,
+        read_body: ReadBody = _no_body,
+        body_pieces: Callable[[int], Iterator[bytes]] = _no_pieces,
+        kept: dict[Any, Any] | None = None,
     ) -> None:
+        # PERF: 0.4 us with everything by position, 0.9 by keyword; what a step fills later begins with one shared nothing.
         self.cid = cid
         self.method = method
         self.path = path
@@ -186,35 +201,15 @@ class Exchange:
         self.version = version
         self.target = target or path
         self.body_length = body_length
-        self.read_body = read_body or _no_body
-        self.body_pieces = body_pieces or _no_pieces
-        self.snapshot = None
-        self.channel = None
-        self.params = {}
-        self.opened = None
+        self.read_body = read_body
+        self.body_pieces = body_pieces
+        self.kept = {} if kept is None else kept
         self.identity = ANONYMOUS
-        self.limit_headers = []
-        self.body = b""
-        self.content_type = ""
-        self.format = None
-        self.payload = None
-        self.query = {}
-        self.form = {}
-        self.files = ()
-        self.input = {}
-        self.outcome = None
-        self.response_status = 0
+        self.params = self.query = self.form = self.input = NOTHING
+        self.limit_headers = self.files = ()
         self.response_headers = []
-        self.response_body = b""
-        self.response_stream = None
-        self.hand_over = None
-        self.problem = None
-        self.notes = None
-
-
-def _no_body(most: int, coding: str = "") -> bytes:
-    return b""
-
-
-def _no_pieces(most: int) -> Iterator[bytes]:
-    return iter(())
+        self.body = self.response_body = b""
+        self.content_type = ""
+        self.response_status = 0
+        self.snapshot = self.channel = self.opened = self.format = self.payload = self.outcome = None
+        self.response_stream = self.hand_over = self.problem = self.notes = None

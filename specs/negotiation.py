@@ -128,6 +128,14 @@ def _quality(names: Sequence[str], ranges: Iterable[tuple[str, int]]) -> int:
     return quality
 
 
+def format_by_type(content_type: str, offered: Sequence[Format]) -> Format | None:
+    """The format of *offered* that reads this ``Content-Type``; the first one where there is none."""
+    if not content_type:
+        return offered[0]
+    media_type = parse_content_type(content_type)[0]
+    return next((candidate for candidate in offered if candidate.accepts(media_type)), None)
+
+
 def format_of_body(
     content_type: str, offered: Sequence[Format], *, body: bytes = b"", known_by_cookie: bool = False
 ) -> Format:
@@ -136,12 +144,10 @@ def format_of_body(
     A form-typed body that begins with ``{`` or ``[`` is JSON where the channel reads JSON and no forms, as ``curl -d`` sends
     it. Raises Problem unsupported-media-type, with an ``Accept`` header of what would do.
     """
-    if not content_type:
-        return offered[0]
+    found = format_by_type(content_type, offered)
+    if found is not None:
+        return found
     media_type = parse_content_type(content_type)[0]
-    for candidate in offered:
-        if candidate.accepts(media_type):
-            return candidate
     # SECURITY: not for a caller known by a cookie. A page elsewhere can send a form with that cookie and no preflight.
     if media_type == "application/x-www-form-urlencoded" and not known_by_cookie and body.lstrip()[:1] in (b"{", b"["):
         for candidate in offered:

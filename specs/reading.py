@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from specs.bounds import limits_of
 from specs.contract import UNSET, Contract, Field
@@ -34,8 +34,7 @@ class Reader:
 
     def __init__(self, contract: Contract) -> None:
         self._declared = contract.input is not None
-        self._plan = _plan(contract.input or ())
-        self._make = shape(contract.input or ())
+        self._fill = _filler(contract.input or ())
 
     def read(
         self,
@@ -65,7 +64,7 @@ class Reader:
                 if fallback:
                     texts = {**{k: v for k, v in fallback.items() if k not in payload}, **texts}
                 payload = {**payload, **texts} if payload else texts
-            return _fill(self._make, self._plan, payload, textual, texts)
+            return self._fill(payload, textual, texts)
         except Mismatch as error:
             raise invalid_input([Fault(pointer + f.pointer, f.code, f.detail) for f in error.faults]) from None
 
@@ -82,89 +81,98 @@ def invalid_input(faults: Sequence[Fault]) -> Problem:
     return Problem.of("invalid-input", detail, errors=faults[:MOST_FAULTS])
 
 
-_Member = tuple[str, type | None, Convert, Convert, bool, bool, Callable[[], Any] | None]
+class _Member(NamedTuple):
+    """One member, and how a value that is not of its own type yet becomes one."""
+
+    name: str
+    typed: Convert
+    from_text: Convert
+    required: bool
+    nullable: bool
+    default: Callable[[], Any] | None
+
+    def take(self, record: Record, given: Any, textual: bool) -> list[Fault]:
+        """Put what was *given* into *record*; the faults where it cannot be."""
+        if given is UNSET:
+            if self.default is not None:
+                record[self.name] = self.default()
+            elif self.required:
+                return [Fault(f"/{escape(self.name)}", "missing", "this member is required")]
+        elif given is None:
+            if not self.nullable:
+                return [Fault(f"/{escape(self.name)}", "null", "this member cannot be null")]
+            record[self.name] = None
+        else:
+            try:
+                record[self.name] = self.from_text(given) if textual else self.typed(given)
+            except Mismatch as error:
+                return [Fault(f"/{escape(self.name)}{f.pointer}", f.code, f.detail) for f in error.faults]
+        return []
 
 
-def _plan(fields: Sequence[Field]) -> list[_Member]:
-    return [
+def _filler(fields: Sequence[Field]) -> Callable[[Any, bool, Mapping[str, Any]], Record]:
+    """What makes the record of a map: ``fill(map, textual, texts)``, where the members in *texts* are textual anyway."""
+    make = shape(fields)
+    members = [
         (
             field.name,
-            kept_type(field),
-            value_reader(field, textual=False),
-            value_reader(field, textual=True),
-            field.required,
-            field.nullable,
-            _default(field),
+            *kept_type(field),
+            _Member(field.name, *_readers(field), field.required, field.nullable, _default(field)),
         )
         for field in fields
     ]
 
-
-def _fill(
-    make: type[Record], plan: list[_Member], value: Any, textual: bool, texts: Mapping[str, Any] = _EMPTY
-) -> Record:
-    # PERF: closures built once, no look-up of types: 1.1 us for five members, 2 us for ten with a list.
-    if type(value) is not dict and not isinstance(value, Mapping):
-        raise mismatch("wrong-type", f"this is a map of members, not {shown(value)}")
-    record = make()
-    faults: list[Fault] | None = None
-    get = value.get
-    for name, kept, typed, from_text, required, nullable, default in plan:
-        given = get(name, UNSET)
-        if type(given) is kept:
-            record[name] = given
-        elif given is UNSET:
-            if default is not None:
-                record[name] = default()
-            elif required:
-                faults = faults or []
-                faults.append(Fault(f"/{escape(name)}", "missing", "this member is required"))
-        elif given is None:
-            if nullable:
-                record[name] = None
-            else:
-                faults = faults or []
-                faults.append(Fault(f"/{escape(name)}", "null", "this member cannot be null"))
-        else:
-            try:
-                record[name] = from_text(given) if textual or name in texts else typed(given)
-            except Mismatch as error:
-                faults = faults or []
-                faults.extend(Fault(f"/{escape(name)}{f.pointer}", f.code, f.detail) for f in error.faults)
+    def fill(value: Any, textual: bool, texts: Mapping[str, Any]) -> Record:
+        # PERF: built once, with no look-up of types; a member that came as what it is costs a look-up and a comparison: 0.8 us
+        # for five members, 2 us for ten with a list.
+        if type(value) is not dict and not isinstance(value, Mapping):
+            raise mismatch("wrong-type", f"this is a map of members, not {shown(value)}")
+        record = make()
+        faults: list[Fault] = []
+        get = value.get
+        for name, kept, least, most, member in members:
+            given = get(name, UNSET)
+            if type(given) is kept and (least is None or least <= given <= most):
+                record[name] = given
+            elif wrong := member.take(record, given, textual or name in texts):
+                faults += wrong
                 if len(faults) > MOST_FAULTS:
                     break
-    if faults:
-        raise Mismatch(faults)
-    return record
+        if faults:
+            raise Mismatch(faults)
+        return record
+
+    return fill
 
 
 def value_reader(field: Field, *, textual: bool) -> Convert:
     """A function that gives the Python value of *field*, of any type, or raises `Mismatch`."""
+    return _readers(field)[textual]
+
+
+def _readers(field: Field) -> tuple[Convert, Convert]:
+    """How *field* is read where values have types, and where all are texts."""
     if field.type in ("opaque", "asis"):
-        return _unchanged
-    if field.type == "list":
-        return _list_reader(field, field.items, textual)
-    if field.type == "dictlist":
-        item = Field("item", "dict", fields=field.fields)
-        return _list_reader(field, item, textual)
+        return _unchanged, _unchanged
+    if field.type in ("list", "dictlist"):
+        item = field.items if field.type == "list" else Field("item", "dict", fields=field.fields)
+        readers = _readers(item) if item is not None else (None, None)
+        nullable = item is None or item.nullable
+        return (
+            _list_reader(field, readers[0], nullable, textual=False),
+            _list_reader(field, readers[1], nullable, textual=True),
+        )
     if field.type in ("dict", "nested"):
-        return _dict_reader(field, textual)
-    return converter(field)
+        if field.fields is None:
+            return _any_map, _any_map
+        fill = _filler(field.fields)
+        return lambda value: fill(value, False, _EMPTY), lambda value: fill(value, True, _EMPTY)
+    convert = converter(field)
+    return convert, convert
 
 
 def _unchanged(value: Any) -> Any:
     return value
-
-
-def _dict_reader(field: Field, textual: bool) -> Convert:
-    if field.fields is None:
-        return _any_map
-    make, plan = shape(field.fields), _plan(field.fields)
-
-    def read(value: Any) -> Any:
-        return _fill(make, plan, value, textual)
-
-    return read
 
 
 def _any_map(value: Any) -> Any:
@@ -175,9 +183,7 @@ def _any_map(value: Any) -> Any:
     raise mismatch("wrong-type", f"this is a map, not {shown(value)}")
 
 
-def _list_reader(field: Field, item: Field | None, textual: bool) -> Convert:
-    read_item = value_reader(item, textual=textual) if item else None
-    nullable = item is None or item.nullable
+def _list_reader(field: Field, read_item: Convert | None, nullable: bool, *, textual: bool) -> Convert:
     check = limits_of(field)
 
     def read(value: Any) -> Any:
@@ -195,6 +201,11 @@ def _list_reader(field: Field, item: Field | None, textual: bool) -> Convert:
 
 def each(convert: Convert, nullable: bool, values: Sequence[Any]) -> list[Any]:
     """Every one of *values*, converted. Raises Mismatch with the faults of all of them."""
+    try:
+        if None not in values:
+            return list(map(convert, values))
+    except Mismatch:
+        pass  # once more, to find every fault and its place
     found: list[Any] = []
     faults: list[Fault] = []
     for index, value in enumerate(values):

@@ -36,7 +36,7 @@ class Writer:
     """Writes the output of one contract. Built once, by `compile_output`."""
 
     def __init__(self, contract: Contract) -> None:
-        self._declared = contract.output is not None
+        self.declared = contract.output is not None
         self._repeated = contract.repeated
         self._plan = _plan(contract.output or ())
         self._skip_empty = contract.skip_empty_keys
@@ -44,11 +44,12 @@ class Writer:
         self._empty = {
             field.name: _EMPTY_FORMS.get(field.type) for field in contract.output or () if field.name in self._forced
         }
+        self._picky = bool(self._skip_empty or self._empty)
         self._make = cast("type[OutputRecord]", shape(contract.output or (), OutputRecord, repeated=contract.repeated))
 
     def new(self) -> OutputRecord | None:
         """What ``self.response.payload`` is before the service has answered; ``None`` where no output is declared."""
-        return self._make() if self._declared else None
+        return self._make() if self.declared else None
 
     def write(self, payload: Any) -> Any:
         """The answer as plain values. Raises Problem 500 ``invalid-response``, which names every fault.
@@ -57,7 +58,7 @@ class Writer:
         them. Where no output is declared it is any plain value, text or bytes.
         """
         try:
-            if not self._declared:
+            if not self.declared:
                 return payload if payload is None or isinstance(payload, (str, bytes)) else plain(payload)
             if not self._repeated:
                 return self._record(payload)
@@ -73,8 +74,10 @@ class Writer:
 
     def _record(self, payload: Any) -> dict[str, Any]:
         found = _write_members(self._plan, payload)
+        if not self._picky:
+            return found
         if self._skip_empty:
-            required = {name for name, _, _, needed, *_ in self._plan if needed}
+            required = {name for name, *_, needed, _, _ in self._plan if needed}
             found = {
                 name: value
                 for name, value in found.items()
@@ -110,14 +113,14 @@ _EMPTY_FORMS: dict[str, Any] = {
     "nested": {},
 }
 
-_Member = tuple[str, type | None, Convert, bool, bool, Any]
+_Member = tuple[str, type | None, Any, Any, Convert, bool, bool, Any]
 
 
 def _plan(fields: Sequence[Field]) -> list[_Member]:
     return [
         (
             field.name,
-            kept_type(field),
+            *kept_type(field),
             value_writer(field),
             field.required,
             field.nullable,
@@ -136,9 +139,9 @@ def _write_members(plan: list[_Member], value: Any) -> dict[str, Any]:
     get = _getter(value)
     found: dict[str, Any] = {}
     faults: list[Fault] | None = None
-    for name, kept, convert, required, nullable, default in plan:
+    for name, kept, least, most, convert, required, nullable, default in plan:
         given = get(name, UNSET)
-        if type(given) is kept:
+        if type(given) is kept and (least is None or least <= given <= most):
             found[name] = given
             continue
         if given is None:

@@ -139,14 +139,28 @@ class LocalExecutor(Executor):
         handler = deployed.handler
         if deployed.handlers:
             handler = _handler_of(deployed, call.method)
-        response = Response(deployed.compiled.writer.new)
+        writer = deployed.compiled.writer
+        response = Response(writer.new)
         service = deployed.service_class(call, response, self, depth)
         if deployed.before is not None:
             deployed.before(service)
         handler(service)  # type: ignore[misc]
         if deployed.after is not None:
             deployed.after(service)
-        return _outcome(response, deployed, call.cid)
+        payload, content_type = response.payload, response.content_type
+        if writer.declared:
+            if content_type and isinstance(payload, (str, bytes)):
+                return Outcome(payload, response.status_code, response.header_pairs(), content_type)
+        elif isinstance(payload, Iterator):
+            return Outcome(None, response.status_code, response.header_pairs(), content_type, _as_bytes(payload))
+        try:
+            payload = writer.write(payload)
+        except Problem as problem:
+            log.error(
+                "cid=%s service '%s' answered what its contract does not allow: %s", call.cid, deployed.name, problem
+            )
+            raise
+        return Outcome(payload, response.status_code, response.header_pairs(), content_type)
 
     def _late(self, call: Call, deployed: Deployed, deadline: Deadline) -> Problem:
         if deadline.stalled:
@@ -179,21 +193,6 @@ def _handler_of(deployed: Deployed, method: str) -> Any:
         allowed = ", ".join(sorted({*handlers, *(["HEAD"] if "GET" in handlers else [])}))
         raise Problem.of("method-not-allowed", f"this service takes {allowed}", headers=[("Allow", allowed)])
     return found
-
-
-def _outcome(response: Response, deployed: Deployed, cid: str) -> Outcome:
-    payload = response.payload
-    status, headers, content_type = response.status_code, response.header_pairs(), response.content_type
-    if deployed.contract.output is None and isinstance(payload, Iterator):
-        return Outcome(None, status, headers, content_type, _as_bytes(payload))
-    if content_type and isinstance(payload, (str, bytes)):
-        return Outcome(payload, status, headers, content_type)
-    try:
-        payload = deployed.compiled.writer.write(payload)
-    except Problem as problem:
-        log.error("cid=%s service '%s' answered what its contract does not allow: %s", cid, deployed.name, problem)
-        raise
-    return Outcome(payload, status, headers, content_type)
 
 
 def _as_bytes(parts: Iterable[Any]) -> Iterator[bytes]:

@@ -29,8 +29,12 @@ class Credential(NamedTuple):
 class Verifying(Protocol):
     """Compares a password with what is stored, in constant time and off the hub; *stored* of None costs the same."""
 
-    def verify(self, definition: str, username: str, password: str, stored: str | None) -> bool:
-        """Whether the password is right."""
+    def verify(self, definition: str, username: str, password: str, stored: str | None) -> bytes:
+        """A proof that the password is right; empty where it is not."""
+        ...
+
+    def holds(self, proof: bytes) -> bool:
+        """Whether a proof of a while ago still holds."""
         ...
 
 

@@ -63,6 +63,10 @@ class Authenticator(authenticators.Authenticator):
         return f'Basic realm="{self.settings.realm}", charset="UTF-8"'
 
     def identify(self, exchange: Exchange) -> Identity | None:
+        # PERF: 0.3 us for who called by the same connection before, and is still right; else 2.5.
+        known: tuple[Identity, bytes] | None = exchange.kept.get(self)
+        if known is not None and self.tools.verifier.holds(known[1]):
+            return known[0] if self._own is not None else self.proven(known[0])
         header = exchange.headers.get("authorization")
         if header is None or header[:6].lower() != "basic ":
             return None
@@ -70,8 +74,10 @@ class Authenticator(authenticators.Authenticator):
         credential = self._find(username)
         if credential is None:
             raise Rejected(spent=False)
-        if not self.tools.verifier.verify(self.name, username, password, credential.stored):
+        proof = self.tools.verifier.verify(self.name, username, password, credential.stored)
+        if not proof:
             raise Rejected(spent=True)
+        exchange.kept[self] = (credential.identity, proof)
         return credential.identity if self._own is not None else self.proven(credential.identity)
 
     def spend(self, exchange: Exchange) -> None:

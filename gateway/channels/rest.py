@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 #: What a request without a body holds.
 NO_BODY = Parsed(None)
-NO_QUERY: Mapping[str, Any] = {}
 #: What a service without handlers for particular verbs is called by.
 DEFAULT_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -48,6 +47,17 @@ class Runtime(NamedTuple):
     error_details: str = "full"
     kept: Any = None
     lifetime: Lifetime = UNENDING
+
+
+class Reading(NamedTuple):
+    """What the head of a request says of how to read it: the same for every request with that head."""
+
+    answer: Format
+    query: dict[str, Any]
+    above: Mapping[str, Any]
+    below: Mapping[str, Any] | None
+    body: Format | None
+    encoding: str
 
 
 class Channel(channels.Channel):
@@ -81,6 +91,8 @@ class Channel(channels.Channel):
         self._formats = tuple(runtime.formats)
         self._only = self._formats[0] if len(self._formats) == 1 else None
         self._body_wins = settings.params_priority == "body"
+        self._service, self._data_format = settings.service, settings.format[0]
+        self._deadline = runtime.deadline
         self._cors = Cors(settings.cors, self._methods()) if settings.cors is not None else None
 
     @classmethod
@@ -110,23 +122,44 @@ class Channel(channels.Channel):
         contract = self._contract
         if contract is None:
             raise not_deployed(self.settings.service)
-        exchange.format = self._only or self._choose(exchange)
-        query = parse_query(exchange.query_string) if exchange.query_string else NO_QUERY
-        exchange.query = query
-        parsed = self._read_body(exchange, contract) if exchange.body_length else NO_BODY
-        # The path wins over both; of the query and the body the one that the channel prefers.
-        above, below = (exchange.params, query) if self._body_wins else ({**query, **exchange.params}, None)
+        reading: Reading = exchange.kept.get(self) or self._look_at(exchange)
+        exchange.format, query, above, below, body_format, encoding = reading
+        if query:
+            exchange.query = query.copy()  # a service may do with it as it likes
+        parsed = NO_BODY
+        if exchange.body_length:
+            parsed = self._read_body(exchange, contract, body_format, encoding)
+        runtime = self._runtime
         try:
             exchange.input = contract.read(
                 parsed.payload,
                 above,
                 fallback=below,
                 textual=parsed.textual,
-                validate=self._runtime.validate,
+                validate=runtime.validate,
                 pointer=parsed.pointer,
             )
         except Problem as problem:
-            raise told(problem, self._runtime.error_details) from None
+            raise told(problem, runtime.error_details) from None
+
+    def _look_at(self, exchange: Exchange) -> Reading:
+        """What the head alone says of how to read the request, and to answer it."""
+        headers = exchange.headers
+        query = parse_query(exchange.query_string) if exchange.query_string else {}
+        # The path wins over both; of the query and the body the one that the channel prefers.
+        above, below = (exchange.params, query) if self._body_wins else ({**query, **exchange.params}, None)
+        encoding = headers.get("content-encoding", "")
+        content_type = headers.get("content-type", "")
+        reading = Reading(
+            self._only or self._choose(exchange),
+            query,
+            above,
+            below,
+            negotiation.format_by_type(content_type, self._formats),
+            encoding if encoding.lower() != "identity" else "",
+        )
+        exchange.kept[self] = reading
+        return reading
 
     def _choose(self, exchange: Exchange) -> Format:
         accept = exchange.headers.get("accept", "")
@@ -136,21 +169,25 @@ class Channel(channels.Channel):
             raise Problem.of("not-acceptable", f"this channel answers in {offered}")
         return chosen
 
-    def _read_body(self, exchange: Exchange, contract: CompiledContract) -> Parsed:
-        """Fill body and payload from what was sent."""
+    def _read_body(
+        self, exchange: Exchange, contract: CompiledContract, format_: Format | None, encoding: str
+    ) -> Parsed:
+        """Fill body and payload from what was sent, in *format_*, or in the one that the body itself tells."""
         most = self._runtime.max_body
-        body = exchange.read_body(most, exchange.headers.get("content-encoding", ""))
+        body = exchange.read_body(most, encoding)
         exchange.body = body
         if not body:
             return NO_BODY
-        content_type = exchange.headers.get("content-type", "")
-        exchange.content_type = content_type
-        format_ = negotiation.format_of_body(
-            content_type, self._formats, body=body, known_by_cookie="cookie" in exchange.headers
-        )
+        content_type = exchange.content_type = exchange.headers.get("content-type", "")
+        if format_ is None:
+            known_by_cookie = "cookie" in exchange.headers
+            format_ = negotiation.format_of_body(
+                content_type, self._formats, body=body, known_by_cookie=known_by_cookie
+            )
         parsed = format_.parse(body, contract.contract, content_type=content_type)
         exchange.payload = parsed.payload
-        exchange.files = parsed.files
+        if parsed.files:
+            exchange.files = parsed.files
         if format_.word == "form":
             exchange.form = parsed.payload
         return parsed
@@ -158,29 +195,16 @@ class Channel(channels.Channel):
     # execute
 
     def run(self, exchange: Exchange) -> None:
-        most = self._runtime.deadline
+        most = self._deadline
+        # PERF: by position, in the order of Call's members: 0.5 us less than by keyword.
         exchange.outcome = exchange.snapshot.executor.run(
             Call(
-                service=self.settings.service,
-                input=exchange.input,
-                payload=exchange.payload,
-                raw=exchange.body,
-                cid=exchange.cid,
-                identity=exchange.identity,
-                deadline=exchange.started_ns / 1e9 + most if most else 0.0,
-                channel=self.name,
-                channel_type=self.word,
-                data_format=self.settings.format[0],
-                method=exchange.method,
-                path=exchange.path,
-                address=exchange.address,
-                params=exchange.params,
-                query=exchange.query,
-                form=exchange.form,
-                headers=exchange.headers,
-                files=exchange.files,
+                self._service, exchange.input, exchange.payload, exchange.body, exchange.cid, exchange.identity,
+                exchange.started_ns / 1e9 + most if most else 0.0, self.name, self.word, self._data_format, exchange.method,
+                exchange.path, exchange.address, exchange.params, exchange.query, exchange.form, exchange.headers,
+                exchange.files,
             )
-        )
+        )  # fmt: skip
 
     # serialise
 

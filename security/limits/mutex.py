@@ -55,39 +55,39 @@ class Mutex:
 
     def __init__(self, memory: mmap.mmap, offset: int) -> None:
         library, patient = _libraries()
-        self._place = ctypes.c_void_p(_address(memory) + offset)
-        self._try = library.pthread_mutex_trylock
+        #: PERF: ``attempt(place)`` is the C function itself: 0 where the mutex is ours now, else what `settle` takes.
+        self.place = ctypes.c_void_p(_address(memory) + offset)
+        self.attempt = library.pthread_mutex_trylock
         self._wait = patient.pthread_mutex_timedlock
         self._consistent = library.pthread_mutex_consistent
         self._unlock = library.pthread_mutex_unlock
 
-    def take(self, seconds: float = 1.0) -> bool:
-        """Take it; True where its last holder was killed, or left it by an exception, and what it guards may be half done.
+    def take(self, seconds: float = 1.0) -> None:
+        """Take it; what it guards may be half done, where its last holder was killed or left it by an exception.
 
         Raises TimeoutError where whoever holds it lives and does not let go of it for so many *seconds*.
         """
-        done = self._try(self._place)
-        if not done:
-            return False
+        done = self.attempt(self.place)
+        if done:
+            self.settle(done, seconds)
+
+    def settle(self, done: int, seconds: float = 1.0) -> None:
+        """Take it all the same, where an attempt gave *done*. Raises as `take` does."""
         if done == errno.EBUSY:
             # The clock of pthread_mutex_timedlock is the wall's; one set back makes the wait longer.
             end = time.time() + seconds
             until = _Time(int(end), int(end % 1 * 1e9))
-            done = self._wait(self._place, ctypes.byref(until))
-            if not done:
-                return False
+            done = self._wait(self.place, ctypes.byref(until))
         if done == errno.EOWNERDEAD:
-            self._consistent(self._place)
-            return True
-        if done == errno.EDEADLK:  # this very thread holds it: a signal handler raised where it was being let go of
-            return True
-        if done == errno.ETIMEDOUT:
+            self._consistent(self.place)
+        elif done == errno.ETIMEDOUT:
             raise TimeoutError(f"a process holds it for more than {seconds:g} s")
-        raise OSError(done, os.strerror(done))
+        elif done not in (0, errno.EDEADLK):  # EDEADLK: this very thread has it, since an exception met it letting go
+            raise OSError(done, os.strerror(done))
 
     def give_back(self) -> None:
         """Let go of it."""
-        self._unlock(self._place)
+        self._unlock(self.place)
 
 
 def _address(memory: mmap.mmap) -> int:

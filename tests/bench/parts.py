@@ -46,7 +46,6 @@ def measure(requests: dict[str, bytes]) -> dict[str, dict[str, float]]:
     from gateway.options import Options
     from gateway.pipeline import route
     from gateway.preparation import prepare
-    from gateway.request_head import read_head
     from gateway.wire import Connection, Wire
 
     results: dict[str, dict[str, float]] = {}
@@ -72,9 +71,7 @@ def measure(requests: dict[str, bytes]) -> dict[str, dict[str, float]]:
         def accept(octets: bytes):
             connection.buffer = octets
             started = time.monotonic_ns()
-            end = connection.read_head()
-            head = read_head(connection.buffer[:end], connection.bounds.headers, connection.bounds.request_line)
-            return connection.accept(head, end, started)
+            return connection.accept(connection.read_head(), started)[0]
 
         def answer(exchange) -> None:
             connection.answer(exchange, True)
