@@ -96,7 +96,7 @@ def applied(served, monkeypatch):
 
 def exchange_with(username, password):
     header = "Basic " + b64encode(f"{username}:{password}".encode()).decode()
-    return SimpleNamespace(headers={"authorization": header}, address="10.0.0.1", method="GET")
+    return SimpleNamespace(headers={"authorization": header}, address="10.0.0.1", method="GET", kept={})
 
 
 @pytest.mark.parametrize("definitions", [("own",), ("users",), ("own", "users")])

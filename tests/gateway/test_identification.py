@@ -54,7 +54,7 @@ def world():
         security = Security([[definitions[name] for name in one] for one in alternatives], failures.append)
         verifier.compared, failures[:] = 0, []
         try:
-            found = security.identify(SimpleNamespace(headers=headers)).name
+            found = security.identify(SimpleNamespace(headers=headers, kept={})).name
         except Problem as problem:
             found = None if problem.code == "unauthenticated" else problem.code
         return found, verifier.compared, len(failures)
