@@ -151,10 +151,10 @@ def test_Z43_one_who_guesses_passwords_does_not_hold_up_others(served):
     for thread in asking:
         thread.join(30)
     assert {guess.status_code for guess in guesses} == {401}
-    worst = sorted(took)[int(len(took) * 0.99)]
-    print(f"16 guesses took {seconds:.2f} s; of {len(took)} other calls 99 in 100 were answered in {worst:.3f} s")
-    # Hashing in the worker itself would stop it for as long as the guesses take.
-    assert worst < max(0.25, seconds / 4)
+    half = sorted(took)[len(took) // 2]
+    print(f"16 guesses took {seconds:.2f} s; of {len(took)} other calls half were answered in {half:.3f} s")
+    # Hashing in the worker itself would keep every other call waiting for a guess or more.
+    assert half < seconds / len(guesses) / 2
 
 
 # who is let in, and until when

@@ -332,13 +332,16 @@ class Tallies:
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_Z24_four_processes_admit_exactly_the_limit_also_when_one_is_killed(tmp_path, kill):
-    path, limit = tmp_path / "t", 8000
+    path, limit = tmp_path / "t", 20_000
     chain = [bucket("a", Rate(limit, 3600 * SECOND, limit)), bucket("b", Rate(2 * limit, 3600 * SECOND, 2 * limit))]
-    admitted = Tallies(4)
+    admitted, ready = Tallies(4), Tallies(4)
     SharedMemoryStore(path, slots=64).close()
 
     def hammer(number):
         opened = SharedMemoryStore(path, slots=64)
+        ready[number] = 1
+        while sum(ready) < 4:
+            time.sleep(0.001)
         while opened.debit(chain, NOW).allowed:
             admitted[number] += 1
 
@@ -350,7 +353,7 @@ def test_Z24_four_processes_admit_exactly_the_limit_also_when_one_is_killed(tmp_
     assert [outcome(child) for child in children] == [-signal.SIGKILL if kill else 0, 0, 0, 0]
     # The one that was killed may have taken a hit that it did not live to count.
     assert sum(admitted) in ((limit - 1, limit) if kill else (limit,))
-    assert min(list(admitted)[1:]) > 0
+    assert sum(count > 0 for count in admitted) > 1
     opened = SharedMemoryStore(path, slots=64)
     debts = [owed(opened, charge) // charge.interval_ns for charge in chain]
     assert debts == [limit, limit]
