@@ -28,15 +28,15 @@ class Linked(Authenticator):
         super().__init__(proven.name, proven.settings, proven.tools)
         self.word = proven.word  # type: ignore[misc]
         self.soap_headers = proven.soap_headers  # type: ignore[misc]
-        self._proven = proven
+        self._within = proven
         self._recognition = people.recognition
 
     @property
     def challenge(self) -> str:
-        return self._proven.challenge
+        return self._within.challenge
 
     def identify(self, exchange: Exchange) -> Identity | None:
-        identity = self._proven.identify(exchange)
+        identity = self._within.identify(exchange)
         if identity is None:
             return None
         caller = Caller("", exchange.address, "", exchange.cid)
@@ -44,7 +44,7 @@ class Linked(Authenticator):
         return identity if found is None else _carrying(identity, found.identity)
 
     def spend(self, exchange: Exchange) -> None:
-        self._proven.spend(exchange)
+        self._within.spend(exchange)
 
 
 def _carrying(identity: Identity, user: Identity) -> Identity:

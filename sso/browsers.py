@@ -6,7 +6,7 @@ and a page of another site may not log people in either (S19). Programs that sen
 
 >>> refuse_forgery("POST", {"origin": "https://evil.example"}, {"https://acme.example"})
 Traceback (most recent call last):
-specs.problems.Problem: this call did not come from a page of ours
+specs.problems.Problem: 403 csrf-failed: this call did not come from a page of ours
 >>> refuse_forgery("POST", {"origin": "https://acme.example"}, {"https://acme.example"}, by_cookie=True)
 """
 
