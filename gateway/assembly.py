@@ -155,9 +155,7 @@ class Gateway:
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
-        mailing = Mailing(
-            runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping
-        )
+        mailing = Mailing(runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping)
         return [
             gevent.spawn(self._consumer.run, self._stopping),
             gevent.spawn(self._scheduler.run, self._stopping),
