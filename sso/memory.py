@@ -105,6 +105,11 @@ class Memory(Generic[T]):
         # WHY: looking may have found that it has changed.
         return copy if stamps[place] == stamp and stamps[ALL] == everything else None
 
+    def last(self, key: object) -> T | None:
+        """The copy of that key though nobody can tell whether it still holds on other machines: for when that cannot be told."""
+        found = self._copies.get(key)
+        return found[0] if found is not None and self._stamps[found[1]] == found[2] else None
+
     def begin(self) -> int:
         """The moment to be handed to `keep`, before anything is read for it."""
         self._watch.fresh()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from backends.clock import Clock
 from security.addresses import AddressList
 from specs.exchange import Identity
+from specs.problems import BackendUnavailable
 from sso import names
 from sso.attributes import Attributes
 from sso.audit import Caller
@@ -75,7 +76,14 @@ class Recognition:
         linked = self._by_link.recall(key)
         if linked is None or (linked.person is not None and self._over(linked.person)):
             began = self._by_link.begin()
-            identity = self.links.identity_of(definition, principal)
+            try:
+                identity = self.links.identity_of(definition, principal)
+            except BackendUnavailable:
+                # WHY: whoever is linked to nobody goes on without the database, as where there is no single sign-on.
+                last = self._by_link.last(key)
+                if last is None or last.person is not None:
+                    raise
+                return None
             linked = _Linked(None if identity is None else self._recognised(identity.user, definition, None))
             self._by_link.keep(key, linked, identity.user if identity is not None else "", began)
         return None if linked.person is None else _admitted(linked.person, caller)

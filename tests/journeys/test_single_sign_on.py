@@ -1,16 +1,12 @@
 """People of a gateway that runs: they sign up, log in, and are known on its channels, by any of its workers."""
 
-import hashlib
-import hmac
-import itertools
-import struct
 import time
-from base64 import b32decode
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 from people import OTHER, PASSWORD
+from peopled import CONFIGURATION, SERVICES, Person, totp_of
 from running import eventually, gateway
 
 from security.database import open_database
@@ -20,106 +16,6 @@ from sso.audit import Caller
 from sso.settings import Sso
 from sso.system import COMMAND, SingleSignOn
 from sso.users import NewUser
-
-CONFIGURATION = """
-format: 1
-gateway:
-  trusted_proxies: [127.0.0.9]
-sso:
-  enabled: true
-  site_name: Acme
-  apps: {crm: {signup: true, login: true}, batch: {login: true}, shut: {}}
-  default_app: crm
-  signup: {email_confirmation: false}
-  second_factor: {required: "off"}
-  user_limit: each
-  users:
-    limited: {limit: few}
-    far: {deny: [127.0.0.0/8]}
-security:
-  staff: {type: sso}
-  crm-staff: {type: sso, apps: [crm], cookie: false}
-  proven: {type: sso, second_factor: true}
-  partners: {type: basic, groups: "*"}
-  keys: {type: apikey, key: "0123456789abcdef0123456789abcdef"}
-consumers:
-  acme: {groups: [gold], basic: {username: acme, password: "correct horse battery"}}
-limits:
-  each: {rules: [{from: "*", rate: 1000/minute}]}
-  few: {rules: [{from: "*", rate: 3/hour}]}
-channels:
-  who: {type: rest, path: /who, service: people.who, security: [staff, partners, keys]}
-  crm: {type: rest, path: /crm, service: people.who, security: [crm-staff]}
-  proven: {type: rest, path: /proven, service: people.who, security: [proven]}
-  both: {type: rest, path: /both, service: people.who, security: [[staff, keys]]}
-  clerks: {type: rest, path: /clerks, service: people.who, security: [staff], groups: [clerk]}
-  own: {type: rest, path: /own, service: people.own, security: [staff]}
-"""
-SERVICES = {
-    "people.py": '''
-    from gatewright import Service
-
-
-    class Who(Service):
-        """Says who calls."""
-
-        def handle(self):
-            one = self.identity
-            self.response.payload = {
-                "name": one.name, "kind": one.kind, "user": one.user, "groups": sorted(one.groups),
-                "facts": dict(one.attributes),
-            }
-
-
-    class Own(Service):
-        """Looks its caller up where people are kept."""
-
-        def handle(self):
-            self.response.payload = {"email": self.sso.users.get(self.identity.user).email}
-    '''
-}
-_numbers = itertools.count(1)
-
-
-class Person:
-    """Somebody with a program that calls *running* by the path of each call below ``/sso/v1``."""
-
-    def __init__(self, running, name="", password=PASSWORD):
-        self.running = running
-        self.name = name or f"person-{next(_numbers)}"
-        self.password = password
-        self.token = ""
-        self.id = ""
-        self.session = ""
-
-    def call(self, method, path, payload=None, **headers):
-        """The status, and the JSON of the answer or the code of the problem."""
-        if self.token:
-            headers.setdefault("Authorization", f"Bearer {self.token}")
-        answer = self.running.request(method, f"/sso/v1{path}", json=payload, headers=headers)
-        told = answer.json() if answer.content else None
-        return answer.status_code, told["code"] if answer.status_code >= 400 else told
-
-    def sign_up(self):
-        given = {"username": self.name, "email": f"{self.name}@example.org", "password": self.password}
-        assert self.call("POST", "/signup", given) == (202, {"status": "accepted"})
-        return self
-
-    def log_in(self, app="crm", **more):
-        self.token = ""
-        given = {"username": self.name, "password": self.password, **more}
-        status, told = self.call("POST", "/login", given, **{"X-Gateway-App": app})
-        assert (status, told.get("status")) == (200, "ok"), told
-        self.token, self.id, self.session = told["token"], told["user"]["id"], told["session"]["id"]
-        return self
-
-    def get(self, path, **headers):
-        """The answer of a channel to this person's program."""
-        return self.running.get(path, headers={"Authorization": f"Bearer {self.token}", **headers})
-
-    def statuses(self, path="/who", count=12):
-        """How a channel answers, each time on a connection of its own, so that all workers are asked."""
-        return {self.get(path).status_code for _ in range(count)}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -167,14 +63,6 @@ def make(running, console):
 @pytest.fixture
 def ann(make):
     return make()
-
-
-def totp_of(secret, moment=None):
-    """RFC 6238, by hand: the code of this moment."""
-    counter = struct.pack(">Q", int(moment or time.time()) // 30)
-    mac = hmac.digest(b32decode(secret), counter, hashlib.sha1)
-    place = mac[-1] & 15
-    return f"{(int.from_bytes(mac[place : place + 4]) & 0x7FFFFFFF) % 10**6:06}"
 
 
 def test_people_sign_up_log_in_and_change_their_password(running):
