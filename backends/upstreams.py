@@ -143,7 +143,7 @@ class Upstreams:
         preserve_host: bool = False,
     ) -> None:
         self.name = name
-        self.budget = Budget(retry_share)
+        self.budget = Budget(retry_share, 10.0 if retry_share else 0.0)
         self._balance = balance
         self._silence = silence
         self._retries = retries
@@ -221,7 +221,8 @@ class Upstreams:
         candidates = [upstream for upstream in usable if upstream not in tried] or usable
         if not candidates:
             raise BackendUnavailable(f"{self.name}: none of {len(self.upstreams)} upstreams is well")
-        self._turn += 1
+        # A repetition is no turn: else every call would begin with the one that was tried in vain.
+        self._turn += not tried
         turn = self._turn % len(candidates)
         candidates = candidates[turn:] + candidates[:turn]
         if self._balance == "least-outstanding":

@@ -1,6 +1,7 @@
 """A system behind the gateway, in this process: remembers what it was asked and answers by the path."""
 
 import json
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -23,21 +24,23 @@ class Handler(BaseHTTPRequestHandler):
                 self.rfile.readline()
             self.rfile.readline()
             return body
-        left, body = int(self.headers.get("content-length", 0)), b""
+        left, pieces = int(self.headers.get("content-length", 0)), []
         while left:
             piece = self.rfile.read1(min(left, 65536))
             if not piece:
-                self.server.broken.append(len(body))
+                self.server.broken.append(sum(map(len, pieces)))
                 self.close_connection = True
                 raise ConnectionError
             self.server.pieces.append((time.monotonic(), len(piece)))
             left -= len(piece)
-            body += piece
-        return body
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def answer(self):
         server = self.server
         server.connections.add(self.client_address)
+        if self.path.endswith("/lazy"):
+            server.go_on.wait(30)
         try:
             body = self.read_body()
         except (ConnectionError, ValueError):
@@ -104,16 +107,29 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Upstream(ThreadingHTTPServer):
+    """Listens at a port, under TLS where it has a *context*, or at a Unix socket's *path*."""
+
     daemon_threads = True
 
-    def __init__(self, name):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, name, context=None, path=None):
+        if path is not None:
+            self.address_family = socket.AF_UNIX
+        super().__init__(path or ("127.0.0.1", 0), Handler)
         self.name = name
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        scheme, host = ("http", "127.0.0.1") if context is None else ("https", "localhost")
+        self.url = f"http+unix://{path}" if path is not None else f"{scheme}://{host}:{self.server_port}"
         self.health = 200
         self.go_on = threading.Event()
         self.step = threading.Semaphore(0)
         self.forget()
+
+    def server_bind(self):
+        if self.address_family == socket.AF_UNIX:
+            self.socket.bind(self.server_address)
+        else:
+            super().server_bind()
 
     def forget(self):
         self.seen, self.connections, self.pieces, self.broken = [], set(), [], []
@@ -124,8 +140,8 @@ class Upstream(ThreadingHTTPServer):
 
 
 @contextmanager
-def upstream(name="upstream"):
-    server = Upstream(name)
+def upstream(name="upstream", context=None, path=None):
+    server = Upstream(name, context, path)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

@@ -302,6 +302,27 @@ def test_round_robin_and_least_outstanding(served):
     slow.join()
 
 
+def test_the_least_outstanding_upstream_is_next_by_count(served):
+    served.one.go_on.clear()
+    served.two.go_on.clear()
+
+    def held():
+        return {server.name: sum(seen[1] == "/slow" for seen in server.seen) for server in (served.one, served.two)}
+
+    slow = []
+    for number in range(1, 6):
+        slow.append(threading.Thread(target=lambda: served.get("/least/slow")))
+        slow[-1].start()
+        assert eventually(lambda wanted=number: sum(held().values()) == wanted)
+        assert max(held().values()) - min(held().values()) == number % 2
+    fewer = min(held(), key=held().get)
+    assert {served.get("/least/x").json()["name"] for _ in range(4)} == {fewer}
+    served.one.go_on.set()
+    served.two.go_on.set()
+    for thread in slow:
+        thread.join()
+
+
 def test_an_upstream_that_fails_its_probes_gets_no_calls_until_it_is_well(served):
     served.one.health = 500
     try:
