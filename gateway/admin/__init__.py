@@ -16,6 +16,9 @@ POST /examples/{number}/promote              {"title": "..."}: documents show it
 GET  /limits/explain?channel=&consumer=&address=   how such a call stands: every level, which binds, when it frees
 GET  /limits/top                             who is refused most
 POST /limits/reset                           {"channel": "...", "consumer": "...", "level": "..."}
+
+``contract_changes`` (refuse, warn, allow), in the query of ``/config`` or in what is sent to ``/services``, stands for what the
+configuration says of changes that break callers.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,12 +29,8 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="The document, YAML or
 Merge = Annotated[bool, typer.Option("--merge", help="Keep objects that the document does not name.")]
 Comment = Annotated[str, typer.Option("--comment", help="Kept with the revision.")]
 Changes = Annotated[
-    str,
-    typer.Option(
-        "--contract-changes",
-        metavar="refuse|warn|allow",
-        help="What becomes of changes that break callers, whatever the document says.",
-    ),
+    Literal["refuse", "warn", "allow"] | None,
+    typer.Option("--contract-changes", help="What becomes of changes that break callers, whatever the document says."),
 ]
 Author = Annotated[str, typer.Option("--author", envvar="GATEWRIGHT_AUTHOR", help="Kept with the revision.")]
 At = Annotated[int | None, typer.Option("--revision", help="An earlier revision instead of the latest.")]
@@ -89,13 +85,11 @@ def apply(
     expected: Annotated[
         int | None, typer.Option("--expect", help="Refuse if the configuration is not at this revision.")
     ] = None,
-    contract_changes: Changes = "",
+    contract_changes: Changes = None,
     comment: Comment = "",
     author: Author = "",
 ) -> None:
     """Make a document the configuration: all of it in one step, or nothing. A running gateway follows within a second."""
-    from gateway.contract_changes import policy_from
-
     document, references = _read(file)
     with refusing(document), open_installation(data, database, keys) as installation:
         applied = installation.store().apply(
@@ -107,7 +101,7 @@ def apply(
             services=installation.services(),
             merge=merge,
             dry_run=dry_run,
-            contract_changes=policy_from(contract_changes),
+            contract_changes=contract_changes,
         )
     _warn(applied.warnings)
     for change in applied.changes:

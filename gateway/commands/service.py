@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -45,21 +45,17 @@ def deploy(
         bool, typer.Option("--refuse-breaking", help="The same as --contract-changes refuse.")
     ] = False,
     contract_changes: Annotated[
-        str,
+        Literal["refuse", "warn", "allow"] | None,
         typer.Option(
-            "--contract-changes",
-            metavar="refuse|warn|allow",
-            help="What becomes of changes that break callers, whatever the configuration says.",
+            "--contract-changes", help="What becomes of changes that break callers, whatever the configuration says."
         ),
-    ] = "",
+    ] = None,
     author: Author = "",
 ) -> None:
     """Deploy files: all of them, or none where one is broken. Workers take them up within a second."""
-    from gateway.contract_changes import policy_from
-
     with _deployments(data, database, keys) as (_, deployments):
         contents = {path.name: path.read_bytes() for path in files}
-        policy = policy_from("refuse" if refuse_breaking else contract_changes)
+        policy = "refuse" if refuse_breaking else contract_changes
         version = deployments.deploy(
             contents, source="command", author=author, set_name=set_name, contract_changes=policy
         )
@@ -83,8 +79,6 @@ def scan(
         found = Folder(folder, installation.database, deployments, set_name=set_name).scan()
         if found.version is not None:
             print(f"version {found.version.id}: took {', '.join(found.taken)}")
-            for warning in found.version.warnings:
-                print(f"gatewright: warning: {warning}", file=sys.stderr)
         if found.held:
             print(f"gatewright: '{set_name}' is pinned to a version: nothing is taken from {folder}", file=sys.stderr)
         for error in found.errors:

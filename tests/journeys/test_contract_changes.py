@@ -29,6 +29,8 @@ class Note(Service):
     def handle(self):
         self.response.payload.done = "yes"
 '''
+#: Seconds that a folder may take to be looked at, on a machine that does other things too.
+PATIENCE = 90.0
 CONFIGURATION = """
 format: 1
 gateway: {contract_changes: refuse}
@@ -67,16 +69,18 @@ def test_a_folder_is_refused_what_breaks_callers_and_given_what_does_not(served)
     before = versions(served)
     save(served, "rates.py", source(input='"day", "zone"'))
     said = "not deployed: rates.py: rate.get: input zone is required now (breaks JSON and WSDL clients)"
-    assert eventually(lambda: said in served.log()), served.log()
+    assert eventually(lambda: said in served.log(), PATIENCE), served.log()
     assert versions(served) == before
     assert served.get("/rate?day=2026-01-31").json() == {"rate": "1.20"}
     # What breaks clients of WSDLs alone breaks nobody here: no SOAP channel has this service.
     save(served, "rates.py", source(input='"day", "-zone"', GetRate="Rate"))
-    assert eventually(lambda: versions(served) == before + 1), served.log()
+    assert eventually(lambda: versions(served) == before + 1, PATIENCE), served.log()
     # A service of its own policy: this is taken, and said.
     save(served, "rates.py", source(input='"day", "-zone"', GetRate="Rate", note='"text", "title"'))
-    assert eventually(lambda: "warning: note.add: input title is required now" in served.log()), served.log()
-    assert eventually(lambda: served.post("/note", json={"text": "x"}).status_code == 400)
+    assert eventually(
+        lambda: "note.add: input title is required now (breaks JSON and WSDL clients)" in served.log(), PATIENCE
+    ), served.log()
+    assert eventually(lambda: served.post("/note", json={"text": "x"}).status_code == 400, PATIENCE)
     text = served.get("/docs/changelog").text
     assert "input title is required now" in text
     assert "the SOAP operation was GetRate and is Rate <small" in text.replace("&#39;", "'")
@@ -88,7 +92,7 @@ def test_a_command_is_refused_unless_it_says_otherwise(served, tmp_path):
     (tmp_path / "rates.py").write_text(serving.replace('output = "rate"', 'output = "-rate"'))
     before = versions(served)
     served.command("service", "deploy", str(tmp_path / "rates.py"), expected=1)
-    served.command("service", "deploy", str(tmp_path / "rates.py"), "--contract-changes", "never", expected=1)
+    served.command("service", "deploy", str(tmp_path / "rates.py"), "--contract-changes", "never", expected=2)
     assert versions(served) == before
     served.command("service", "deploy", str(tmp_path / "rates.py"), "--contract-changes", "allow")
     assert versions(served) == before + 1
@@ -102,7 +106,7 @@ def test_the_admin_api_is_refused_unless_it_says_otherwise(served):
     assert "input day is gone (breaks JSON and WSDL clients)" in refused.text
     taken = requests.post(url, json={**asked, "contract_changes": "warn"}, auth=who, timeout=60)
     assert taken.status_code == 201, taken.text
-    assert taken.json()["warnings"] == ["rate.get: input day is gone (breaks JSON and WSDL clients)"]
+    assert "rate.get: input day is gone (breaks JSON and WSDL clients)" in taken.json()["warnings"]
 
 
 def test_a_channel_that_breaks_its_callers_is_refused_and_a_rollback_never(served):
@@ -121,4 +125,4 @@ def test_a_channel_that_breaks_its_callers_is_refused_and_a_rollback_never(serve
     served.command("config", "apply", str(served.data / "gone.yaml"), "--contract-changes", "allow")
     back = requests.post(f"{config}/rollback", json={"revision": taken.json()["revision"] - 1}, auth=who, timeout=60)
     assert back.status_code == 200
-    assert eventually(lambda: served.get("/rate").status_code == 200)
+    assert eventually(lambda: served.get("/rate?day=2026-01-31").status_code == 200, PATIENCE)
