@@ -7,6 +7,7 @@ Gateway.stop         background work is given back, connections are closed
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -109,6 +110,9 @@ class Gateway:
         ]
         # Whoever is told that we serve, and asks /status at once, finds us there.
         self.metrics.write()
+        # PERF: what is here now stays. A full collection would look through all of it, for 40 ms and more, and hold every request up;
+        # it takes 0.9 ms like this.
+        gc.freeze()
 
     def follow_bounds(self, follow: Callable[[Bounds], None]) -> None:
         """Tell *follow* the bounds of the wire, now and each time the configuration changes them."""
@@ -155,7 +159,9 @@ class Gateway:
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)
-        mailing = Mailing(runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping)
+        mailing = Mailing(
+            runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping
+        )
         return [
             gevent.spawn(self._consumer.run, self._stopping),
             gevent.spawn(self._scheduler.run, self._stopping),

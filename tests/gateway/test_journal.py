@@ -1,5 +1,6 @@
 """Access lines: what stands in them, what never does, and what happens when nobody takes them."""
 
+import itertools
 import json
 import os
 
@@ -126,3 +127,23 @@ def test_many_lines_are_all_there_and_whole(tmp_path):
     for number in range(2000):
         journal.access(exchange(f"/{number}"), 1)
     assert [json.loads(line)["path"] for line in lines(journal, tmp_path / "log")] == [f"/{n}" for n in range(2000)]
+
+
+def test_many_lines_do_not_hold_requests_up_and_keep_their_order(tmp_path):
+    journal = Journal(str(tmp_path / "log"), interval=0.01)
+    for number in range(2000):
+        journal.access(exchange(f"/{number}"), 1)
+    left = []
+
+    def watch():
+        while not left or left[-1]:
+            left.append(len(journal._queue))
+            gevent.sleep(0)
+
+    journal.start()
+    gevent.spawn(watch).join(30)
+    journal.stop()
+    steps = [before - after for before, after in itertools.pairwise(left)]
+    assert max(steps) <= 100
+    paths = [json.loads(line)["path"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert paths == [f"/{number}" for number in range(2000)]
