@@ -119,12 +119,33 @@ class Audit:
         head = self.database.read(lambda connection: connection.execute(select(tables.audit_head)).first())
         return f"{head.sequence}.{head.mac}" if head else f"0.{_START}"
 
+    def holds(self, checkpoint: str) -> bool:
+        """Whether the record that *checkpoint* names is there, as it was then. The chain is not looked at: see `verify`."""
+        number, _, mac = checkpoint.partition(".")
+        if int(number) == 0:
+            return True
+        query = select(tables.audit.c.mac).where(tables.audit.c.sequence == int(number))
+        return self.database.read(lambda connection: connection.execute(query).scalar()) == mac
+
     def find(
-        self, *, actor: str = "", target: str = "", action: str = "", after: int = 0, most: int = 50
+        self,
+        *,
+        actor: str = "",
+        target: str = "",
+        action: str = "",
+        after: int = 0,
+        before: int | None = None,
+        most: int = 50,
     ) -> list[dict[str, Any]]:
-        """Records in their order, from the one after number *after* on, at most *most* (and 100)."""
+        """Records in their order, from the one after number *after* on, at most *most* (and 100).
+
+        With *before* the newest first, from the one before that number on; 0 is the end.
+        """
         audit = tables.audit
-        query = select(audit).where(audit.c.sequence > after).order_by(audit.c.sequence).limit(min(most, 100))
+        query = select(audit).where(audit.c.sequence > after).limit(min(most, 100))
+        query = query.order_by(audit.c.sequence if before is None else audit.c.sequence.desc())
+        if before:
+            query = query.where(audit.c.sequence < before)
         for column, wanted in ((audit.c.actor, actor), (audit.c.target, target), (audit.c.action, action)):
             if wanted:
                 query = query.where(column == wanted)

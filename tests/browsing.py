@@ -40,27 +40,22 @@ class Browser:
         self._tell("open", path=path)
         return self
 
-    def fill(self, **fields):
-        """Fill in fields by their labels; ``_`` in a name stands for a blank."""
-        for label, value in fields.items():
-            self._tell("fill", label=label.replace("_", " "), value=value)
-        return self
-
     def label(self, label, value):
+        """Fill in the field with that label."""
         self._tell("fill", label=label, value=value)
         return self
 
-    def press(self, name, place=0):
+    def press(self, name):
         """Press the button or link called *name*, and wait for the page that follows."""
-        self._tell("press", name=name, place=place)
+        self._tell("press", name=name)
         return self
 
     def fresh(self):
         self._tell("fresh")
         return self
 
-    def resize(self, width, height):
-        self._tell("resize", width=width, height=height)
+    def resize(self, width, height, scale=1):
+        self._tell("resize", width=width, height=height, scale=scale)
         return self
 
     def language(self, code):

@@ -174,9 +174,9 @@ class AuditTrail(Own):
         """See the class."""
         super_user(visit, "pages.audit")
         asked = {name: visit.query.get(name, "")[:64].strip() for name in ("actor", "target", "action")}
-        after = visit.query.get("after", "")
-        number = int(after) if after.isascii() and after.isdigit() and len(after) < 19 else 0
-        found = visit.sso.audit.find(**asked, after=number, most=50)
+        before = visit.query.get("before", "")
+        number = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 0
+        found = visit.sso.audit.find(**asked, before=number, most=50)
         return {
             **asked,
             "found": found,

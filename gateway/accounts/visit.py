@@ -32,7 +32,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 _MOST_BODY: Final = 65_536
 _MOST_FIELDS: Final = 40
 #: What an address says beside the language.
-_KEPT: Final = ("token", "method", "why", "factor", "actor", "target", "action", "after")
+_KEPT: Final = ("token", "method", "why", "factor", "actor", "target", "action", "before")
 
 
 class Visit:

@@ -9,8 +9,9 @@ const base = process.argv[2];
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const options = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic --hide-scrollbars";
 const seen = { foreign: [], said: [] };
-let browser, context, page, size = [1280, 860];
+let browser, context, page, size = [1280, 860, 1];
 
+const viewport = ([width, height, deviceScaleFactor]) => ({ width, height, deviceScaleFactor });
 const schemed = (scheme) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
 
 async function fresh() {
@@ -18,7 +19,7 @@ async function fresh() {
   page = await context.newPage();
   page.setDefaultTimeout(60000);
   await page.setJavaScriptEnabled(false);
-  await page.setViewport({ width: size[0], height: size[1] });
+  await page.setViewport(viewport(size));
   await page.setExtraHTTPHeaders({ "Accept-Language": "en" });
   page.on("request", (request) => {
     if (!/^(data|blob):/.test(request.url()) && !request.url().startsWith(base)) seen.foreign.push(request.url());
@@ -30,12 +31,14 @@ async function fresh() {
   page.on("pageerror", (error) => seen.said.push(String(error)));
 }
 
-async function violations(scheme) {
+// What a page says and how it is built is the same in each scheme; only its colours are others.
+async function violations(scheme, run) {
   await schemed(scheme);
   const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth + 1);
   // Axe waits on timers, which a page without scripts has none of; the page itself has no script.
   await page.setJavaScriptEnabled(true);
-  const result = await page.evaluate(`${axe}; axe.run(document, {runOnly: ${JSON.stringify(rules)}})`);
+  if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
+  const result = await page.evaluate(`axe.run(document, {runOnly: ${JSON.stringify(run)}})`);
   await page.setJavaScriptEnabled(false);
   const found = result.violations.map((one) => `${scheme} ${one.id}: ${one.nodes[0].html.slice(0, 200)} ${one.nodes[0].failureSummary}`);
   return wide ? [...found, `${scheme} wider than the screen`] : found;
@@ -44,23 +47,23 @@ async function violations(scheme) {
 const commands = {
   open: async ({ path }) => void (await page.goto(path.startsWith("http") ? path : base + path)),
   language: async ({ code }) => void (await page.setExtraHTTPHeaders({ "Accept-Language": code })),
-  resize: async ({ width, height }) => void (await page.setViewport({ width: (size = [width, height])[0], height })),
+  resize: async ({ width, height, scale }) => void (await page.setViewport(viewport((size = [width, height, scale])))),
   // Fields are found by their labels, as people find them.
   fill: async ({ label, value }) => {
-    const id = await page.evaluate((text) => [...document.querySelectorAll("label")].find((one) => one.textContent.trim() === text)?.htmlFor, label);
-    if (!id) throw new Error(`no field '${label}' on ${page.url()}`);
-    await page.$eval(`#${id}`, (one) => (one.tagName === "SELECT" ? null : (one.value = "")));
-    if ((await page.$eval(`#${id}`, (one) => one.tagName)) === "SELECT") await page.select(`#${id}`, value);
-    else await page.type(`#${id}`, value);
+    const there = await page.evaluate(({ label, value }) => {
+      const id = [...document.querySelectorAll("label")].find((one) => one.textContent.trim() === label)?.htmlFor;
+      const field = id && document.getElementById(id);
+      if (field) field.value = value;
+      return Boolean(field);
+    }, { label, value });
+    if (!there) throw new Error(`no field '${label}' on ${page.url()}`);
   },
-  press: async ({ name, place = 0 }) => {
-    const found = [];
-    for (const one of await page.$$("button, a")) {
-      const said = await one.evaluate((element) => [element.textContent.trim(), element.getAttribute("aria-label")]);
-      if (said.includes(name)) found.push(one);
-    }
-    if (!found[place]) throw new Error(`nothing called '${name}' on ${page.url()}: ${await page.$eval("body", (one) => one.innerText)}`);
-    await Promise.all([page.waitForNavigation(), found[place].click()]);
+  press: async ({ name }) => {
+    const handle = await page.evaluateHandle((name) => [...document.querySelectorAll("button, a")]
+      .find((one) => [one.textContent.trim(), one.getAttribute("aria-label")].includes(name)), name);
+    const found = handle.asElement();
+    if (!found) throw new Error(`nothing called '${name}' on ${page.url()}: ${await page.$eval("body", (one) => one.innerText)}`);
+    await Promise.all([page.waitForNavigation(), found.click()]);
   },
   text: async () => page.$eval("body", (one) => one.innerText),
   title: async () => page.title(),
@@ -76,7 +79,7 @@ const commands = {
   },
   cookies: async () => (await context.cookies()).map(({ name, value, httpOnly, secure, sameSite }) => ({ name, value, httpOnly, secure, sameSite })),
   enter: async () => void (await Promise.all([page.waitForNavigation(), page.keyboard.press("Enter")])),
-  look: async () => [...(await violations("light")), ...(await violations("dark"))],
+  look: async () => [...(await violations("light", rules)), ...(await violations("dark", { type: "rule", values: ["color-contrast", "link-in-text-block"] }))],
   shoot: async ({ file, scheme, whole = true }) => {
     await schemed(scheme);
     await page.screenshot({ path: file, fullPage: whole, type: file.split(".").pop(), ...(file.endsWith("webp") && { quality: 82 }) });
