@@ -203,6 +203,15 @@ class Login:
             raise outcome
         return outcome
 
+    def methods_of(self, login_token: str) -> tuple[str, ...]:
+        """What the second stage of that login can be proven by; nothing where there is no such login."""
+
+        def work(connection: Connection) -> tuple[str, ...]:
+            found = self.tokens.find(connection, "login", login_token)
+            return () if found is None else self.factors.methods(connection, found.user_id)
+
+        return self.database.read(work)
+
     def prove_again(
         self,
         session: Session,

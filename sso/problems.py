@@ -34,6 +34,7 @@ CODES: Final[dict[str, tuple[int, str, str]]] = {
     "too-many-attempts": (429, "Too many attempts", "E005001"),
     "too-many-sessions": (409, "Too many sessions", "E005001"),
     "passkeys-unavailable": (501, "Passkeys cannot be used here", "E005008"),
+    "passkey-unknown": (401, "The passkey is not known here", "E005001"),
     "passkey-known": (409, "The passkey is enrolled already", "E005008"),
     "too-many-passkeys": (409, "Too many passkeys", "E005008"),
     "no-such-passkey": (404, "Not found", "E005008"),

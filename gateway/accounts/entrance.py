@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.accounts.page import Form, Page, Shown
+from gateway.accounts.passkeys import options_of, signed
 from specs.problems import Fault, Problem
 from sso.login import Credentials, LoggedIn
 from sso.problems import refusal
@@ -36,7 +37,9 @@ class LogIn(Form):
         """See the class."""
         if visit.problem is None and visit.logged_in:
             return visit.landing
-        return {"signup": visit.app is not None and visit.app.signup}
+        sso = visit.sso
+        options = options_of(visit, lambda: sso.webauthn.login_options(visit.caller()))
+        return {"signup": visit.app is not None and visit.app.signup, "passkey": options}
 
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""
@@ -55,8 +58,22 @@ class LogIn(Form):
         return visit.url("/login/mfa", **visit.asked)
 
 
+class LogInByPasskey(LogIn):
+    """A passkey, and no name and no password."""
+
+    def submit(self, visit: Visit) -> Shown | str:
+        """See the class."""
+        try:
+            visit.open(visit.sso.login.by_passkey(signed(visit), visit.caller()))
+        except Problem as problem:
+            if problem.code != "invalid-credentials":
+                raise
+            raise refusal("passkey-unknown") from None
+        return visit.landing
+
+
 class SecondFactor(Form):
-    """A code, once the password was right."""
+    """A code or a passkey, once the password was right."""
 
     template = "mfa.html"
 
@@ -64,14 +81,21 @@ class SecondFactor(Form):
         """See the class."""
         if not visit.cookie("pending"):
             return visit.url("/login", **visit.asked)
-        return {"recovery": visit.query.get("method") == "recovery" or visit.form.get("method") == "recovery"}
+        sso, pending = visit.sso, visit.cookie("pending")
+        options = options_of(visit, lambda: sso.webauthn.second_stage_options(pending, visit.caller()), known=True)
+        coded = not options or "totp" in sso.login.methods_of(pending)
+        asked = "recovery" in (visit.query.get("method"), visit.form.get("method"))
+        return {"recovery": asked or not coded, "coded": coded, "passkey": options}
 
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""
-        required(visit, "code")
+        proof = Credentials("", "", webauthn=signed(visit))
+        if not proof.webauthn:
+            required(visit, "code")
+            proof = _codes(visit)
         pending = visit.cookie("pending")
         try:
-            done = visit.sso.login.second_stage(pending, _codes(visit), visit.caller())
+            done = visit.sso.login.second_stage(pending, proof, visit.caller())
         except Problem as problem:
             if problem.code in _OWED:
                 visit.keep("pending", "")
@@ -254,7 +278,8 @@ class Reset(Form):
 def pages(invoking: Invoking) -> Mapping[str, Page]:
     """Where each of these is."""
     return {
-        "/login": LogIn(), "/login/mfa": SecondFactor(), "/login/password": MustChange(), "/logout": LogOut(),
+        "/login": LogIn(), "/login/passkey": LogInByPasskey(), "/login/mfa": SecondFactor(),
+        "/login/password": MustChange(), "/logout": LogOut(),
         "/signup": SignUp(invoking), "/signup/done": SignedUp(), "/signup/again": SendAgain(), "/signup/confirm": Confirm(),
         "/signup/waiting": Waiting(), "/password/forgot": Forgot(), "/password/reset": Reset(),
     }  # fmt: skip

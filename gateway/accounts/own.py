@@ -14,6 +14,7 @@ import orjson
 from gateway.accounts.entrance import least_of, link_of, required
 from gateway.accounts.languages import LANGUAGES
 from gateway.accounts.page import Form, Page, Shown, protect
+from gateway.accounts.passkeys import options_of, signed
 from gateway.accounts.safety import onward
 from specs.problems import Fault, Problem
 from sso.problems import invalid, refusal
@@ -72,11 +73,11 @@ class Password(Own):
 
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
-        return {"user": visit.user, "least": least_of(visit)}
+        return {"user": visit.user, "least": least_of(visit), "coded": coded(visit)}
 
     def do_save(self, visit: Visit) -> str:
         """Change it; other sessions end."""
-        factor = visit.user.has_second_factor
+        factor = coded(visit)
         required(visit, "current_password", "new_password", *(["code"] if factor else []))
         visit.sso.accounts.change_password(
             visit.session, visit.field("current_password"), visit.field("new_password"), visit.person(),
@@ -159,7 +160,12 @@ class OwnSecondFactor(Own):
         sso.sessions.require_recent(visit.session)
         row = sso.database.read(lambda connection: sso.users.row(connection, user.id))
         remaining = sso.database.read(lambda connection: sso.factors.remaining(connection, user.id))
-        return {"user": user, "remaining": remaining, "required": sso.factors.required_of(row)}
+        required = sso.factors.required_of(row)
+        passkeys = bool(sso.passkeys.all(row))
+        return {
+            "user": user, "remaining": remaining, "required": required, "coded": coded(visit),
+            "removable": passkeys or not required,
+        }  # fmt: skip
 
     def do_enrol(self, visit: Visit) -> Shown:
         """Show a new secret, once."""
@@ -191,6 +197,33 @@ class OwnSecondFactor(Own):
         visit.sso.sessions.require_recent(visit.session)
         visit.sso.factors.remove(visit.session.user_id, visit.person())
         return visit.url("/account/second-factor", notice="removed")
+
+
+class OwnPasskeys(Own):
+    """Passkeys: added, and taken away."""
+
+    template = "passkeys.html"
+
+    def show(self, visit: Visit) -> Mapping[str, Any]:
+        """See the class."""
+        sso = visit.sso
+        sso.sessions.require_recent(visit.session)
+        row = sso.database.read(lambda connection: sso.users.row(connection, visit.session.user_id))
+        options = options_of(visit, lambda: sso.webauthn.registration_options(visit.session))
+        return {"passkeys": sso.passkeys.all(row), "passkey": options}
+
+    def do_add(self, visit: Visit) -> Shown | str:
+        """Enrol one; show the recovery codes, once, where they came with it."""
+        name = visit.field("name", 100)[:100]
+        done = visit.sso.webauthn.register(visit.session, signed(visit), name, visit.person())
+        if done.recovery_codes:
+            return Shown("recovery_codes.html", {"codes": done.recovery_codes, "fresh": True})
+        return visit.url("/account/passkeys", notice="saved")
+
+    def do_remove(self, visit: Visit) -> str:
+        """Take one away."""
+        visit.sso.webauthn.remove(visit.session, visit.field("id", 40), visit.person())
+        return visit.url("/account/passkeys", notice="removed")
 
 
 class OwnLinks(Own):
@@ -265,17 +298,25 @@ class Prove(Own):
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
         asked = visit.query.get("method") or visit.form.get("method") or ""
-        totp = visit.user.has_second_factor and asked == "totp"
-        return {"user": visit.user, "totp": totp, "next": visit.next}
+        by_code = coded(visit)
+        options = options_of(visit, lambda: visit.sso.webauthn.again_options(visit.session), known=True)
+        return {
+            "user": visit.user, "totp": by_code and asked == "totp", "next": visit.next, "coded": by_code,
+            "passkey": options,
+        }  # fmt: skip
 
     def do_save(self, visit: Visit) -> str:
         """Prove, and go back."""
         name = "code" if visit.form.get("method") == "totp" else "password"
-        required(visit, name)
+        credential = signed(visit)
+        if not credential:
+            required(visit, name)
         password = visit.field("password") if name == "password" else ""
         code = visit.field("code", 16).replace(" ", "") if name == "code" else ""
         try:
-            opened = visit.sso.login.prove_again(visit.session, password, code, visit.person())
+            opened = visit.sso.login.prove_again(
+                visit.session, "" if credential else password, code, visit.person(), webauthn=credential
+            )
         except Problem as problem:
             if problem.code != "invalid-credentials":
                 raise
@@ -290,6 +331,13 @@ def pages() -> Mapping[str, Page]:
     return {
         "/account": Profile(), "/account/password": Password(), "/account/email": Email(),
         "/account/email/confirm": ConfirmEmail(), "/account/sessions": OwnSessions(),
-        "/account/second-factor": OwnSecondFactor(), "/account/links": OwnLinks(), "/account/data": Data(),
+        "/account/second-factor": OwnSecondFactor(), "/account/passkeys": OwnPasskeys(), "/account/links": OwnLinks(),
+        "/account/data": Data(),
         "/account/prove": Prove(), "/goodbye": Goodbye(),
     }  # fmt: skip
+
+
+def coded(visit: Visit) -> bool:
+    """Whether the person has one-time codes."""
+    sso = visit.sso
+    return sso.database.read(lambda connection: sso.factors.has_codes(connection, visit.session.user_id))

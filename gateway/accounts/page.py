@@ -163,8 +163,8 @@ def show_problem(visit: Visit, problem: Problem) -> None:
     render(visit, "problem.html", problem.status, problem=problem)
 
 
-def protect(visit: Visit, referrer: str = "same-origin") -> None:
-    """What every answer says to browsers and caches."""
+def protect(visit: Visit, referrer: str = "same-origin", *, scripted: bool = False) -> None:
+    """What every answer says to browsers and caches; *scripted* where a script of ours uses passkeys."""
     response = visit.response
     response.set_header("Cache-Control", "no-store")
     response.set_header("Referrer-Policy", referrer)
@@ -172,9 +172,10 @@ def protect(visit: Visit, referrer: str = "same-origin") -> None:
     onward = f" {origin_of(visit.next)}" if "://" in visit.next else ""
     home = visit.sso.settings.pages.home
     onward += f" {origin_of(home)}" if "://" in home else ""
+    scripts = "script-src 'self'; " if scripted else ""
     response.set_header(
         "Content-Security-Policy",
-        f"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'{onward}; base-uri 'none'; "
+        f"default-src 'none'; style-src 'self'; img-src 'self'; {scripts}form-action 'self'{onward}; base-uri 'none'; "
         "object-src 'none'; frame-ancestors 'none'",
     )
     response.set_header("Vary", "Cookie, Accept-Language")
@@ -198,7 +199,7 @@ def render(
     response.content_type = HTML
     response.set_header("Content-Language", visit.language.code)
     response.text = text
-    protect(visit, referrer)
+    protect(visit, referrer, scripted=bool(values.get("passkey")))
 
 
 class Wrong:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sso.system import SingleSignOn
 
 _CSS = "text/css; charset=utf-8"
-_FILES = {"accounts.css": _CSS, "chevron.svg": "image/svg+xml"}
+_FILES = {"accounts.css": _CSS, "chevron.svg": "image/svg+xml", "passkeys.js": "text/javascript; charset=utf-8"}
 
 
 class Pages(pages.Pages):
