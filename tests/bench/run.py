@@ -15,14 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import channels
+import documents
 import limit_costs
 import sessions
+import soap
 import starts
 from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, Load, Sample, free_port, on
 from parts import REQUESTS
 from subjects import FORWARDERS, PEERS, NotInstalled, gatewright, install_peers, say
 
-SECTIONS = ("requests", "limits", "sessions", "peers", "forwarding", "channels", "parts", "starts")
+SECTIONS = ("requests", "limits", "sessions", "peers", "forwarding", "channels", "soap", "documents", "parts", "starts")
 ROWS = {
     "whole": "whole path: Basic, allowlist, 3 limits, schema",
     "none": "the same with no limits",
@@ -167,6 +169,10 @@ def main() -> None:
         reports.append(
             (f"{chosen.channels:,} channels beside ten", lambda: channels.lines(load, chosen.channels, seconds))
         )
+    if "soap" in sections:
+        reports.append(("SOAP beside Spyne and the same service in JSON", lambda: soap.lines(load, seconds)))
+    if "documents" in sections:
+        reports.append(("The documentation of 1,000 services", documents.lines))
     if "parts" in sections:
         reports.append(("Steps in process, least of 150 batches", parts_lines))
     if "starts" in sections:
