@@ -1,4 +1,4 @@
-"""A browser that tests drive: Chromium with scripts switched off, which finds fields and buttons by what people read."""
+"""A browser that tests drive: Chromium, with scripts switched off but for `passkeys`; fields and buttons are found by what people read."""
 
 import json
 import os
@@ -52,6 +52,16 @@ class Browser:
 
     def fresh(self):
         self._tell("fresh")
+        return self
+
+    def passkeys(self):
+        """Plug in a device with passkeys; pages run their scripts from the next page on."""
+        self._tell("passkeys")
+        return self
+
+    def forget(self):
+        """Take all cookies away."""
+        self._tell("forget")
         return self
 
     def resize(self, width, height, scale=1):

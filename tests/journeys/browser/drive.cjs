@@ -9,7 +9,7 @@ const base = process.argv[2];
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const options = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic --hide-scrollbars";
 const seen = { foreign: [], said: [] };
-let browser, context, page, size = [1280, 860, 1];
+let browser, context, page, scripted = false, size = [1280, 860, 1];
 
 const viewport = ([width, height, deviceScaleFactor]) => ({ width, height, deviceScaleFactor });
 const schemed = (scheme) => page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: scheme }, { name: "prefers-reduced-motion", value: "reduce" }]);
@@ -18,7 +18,7 @@ async function fresh() {
   context = await browser.createBrowserContext();
   page = await context.newPage();
   page.setDefaultTimeout(60000);
-  await page.setJavaScriptEnabled(false);
+  await page.setJavaScriptEnabled((scripted = false));
   await page.setViewport(viewport(size));
   await page.setExtraHTTPHeaders({ "Accept-Language": "en" });
   page.on("request", (request) => {
@@ -39,7 +39,7 @@ async function violations(scheme, run) {
   await page.setJavaScriptEnabled(true);
   if (!(await page.evaluate(() => "axe" in window))) await page.evaluate(axe);
   const result = await page.evaluate(`axe.run(document, {runOnly: ${JSON.stringify(run)}})`);
-  await page.setJavaScriptEnabled(false);
+  await page.setJavaScriptEnabled(scripted);
   const found = result.violations.map((one) => `${scheme} ${one.id}: ${one.nodes[0].html.slice(0, 200)} ${one.nodes[0].failureSummary}`);
   return wide ? [...found, `${scheme} wider than the screen`] : found;
 }
@@ -84,6 +84,18 @@ const commands = {
     await schemed(scheme);
     await page.screenshot({ path: file, fullPage: whole, type: file.split(".").pop(), ...(file.endsWith("webp") && { quality: 82 }) });
   },
+  // A device with passkeys, which knows who holds it; pages may run scripts from now on.
+  passkeys: async () => {
+    await page.setJavaScriptEnabled((scripted = true));
+    const devices = await page.createCDPSession();
+    await devices.send("WebAuthn.enable");
+    await devices.send("WebAuthn.addVirtualAuthenticator", { options: {
+      protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true,
+      automaticPresenceSimulation: true,
+    } });
+  },
+  // The same browser and its devices, without its cookies.
+  forget: async () => void (await context.deleteCookie(...(await context.cookies()))),
   fresh,
   seen: async () => seen,
 };
