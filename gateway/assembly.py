@@ -28,6 +28,7 @@ from backends.consumer import Consumer
 from backends.examples import Examples, sweep_samples
 from backends.leases import Lease, sweep_leases
 from backends.scheduler import Scheduler
+from gateway.anchor import Anchor
 from gateway.bounds import Bounds
 from gateway.commands import key_file
 from gateway.journal import Journal
@@ -147,6 +148,7 @@ class Gateway:
             spawn=gevent.spawn,
         )
         lease = Lease(runtime.database, "scheduler", holder, ttl=LEASE_SECONDS, margin=LEASE_SECONDS / 5)
+        anchor = Anchor(self.options.data)
         chores: list[Callable[[], object]] = [
             lambda: sweep_cache(runtime.database, utc_now()),
             lambda: sweep_leases(runtime.database, utc_now()),
@@ -156,6 +158,7 @@ class Gateway:
             lambda: self._stores.sweep(),
             self._sweep_people,
             lambda: look_after(runtime.people.current),
+            lambda: anchor.keep(runtime.people.current),
             self._synchronise,
         ]
         self._scheduler = Scheduler(runtime.jobs, lease, chores=chores)

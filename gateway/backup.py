@@ -46,7 +46,7 @@ MOST_KEYS = 1 << 20
 #: What an installation is made of. A write-ahead log without its database would be replayed into the next one.
 PARTS = (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", KEYS_FILE)
 #: What goes with the installation that `restore` replaces.
-LEFTOVERS = ("admin-password", "limits.table")
+LEFTOVERS = ("admin-password", "limits.table", "audit-anchor")
 
 
 class _PlainFile(tarfile.TarInfo):

@@ -31,6 +31,7 @@ from gateway.commands import (  # noqa: E402
     limits,
     service,
     serving,
+    sso,
 )
 from specs.problems import ConfigurationError, Problem  # noqa: E402
 
@@ -48,6 +49,7 @@ app.add_typer(connection.app, name="connection")
 app.add_typer(limits.app, name="limits")
 app.add_typer(administration.admin, name="admin")
 app.add_typer(keys.app, name="keys")
+app.add_typer(sso.app, name="sso")
 app.add_typer(docs.app, name="docs")
 app.add_typer(completion.app, name="completion")
 serving.add_to(app)

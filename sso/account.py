@@ -162,6 +162,20 @@ class Accounts:
 
         self.database.write(work)
 
+    def set_password(self, user_id: str, new: str, caller: Caller) -> None:
+        """Another password, chosen by a command and to be replaced at the next login. Every session ends. Raises Problem 422."""
+        row, enrolled = self.database.read(lambda connection: self._state(connection, user_id))
+        self._check(row, new, "password", enrolled)
+        stored = self.passwords.hash(new)
+
+        def work(connection: Connection) -> None:
+            self.users.set_password(connection, self.users.row(connection, user_id), stored)
+            users = tables.users
+            connection.execute(update(users).where(users.c.id == user_id).values(must_change=True))
+            self.audit.record(connection, "password.set", caller, target=user_id)
+
+        self.database.write(work)
+
     def change_email(self, session: Session, address: str, caller: Caller) -> None:
         """Begin: a link to the new address, word to the old one; nothing changes before `confirm_email` (S42).
 

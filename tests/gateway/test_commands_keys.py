@@ -3,10 +3,8 @@
 import json
 
 import pytest
+from program import invoke
 from transit_double import transit_double
-from typer.testing import CliRunner
-
-from gateway.cli import app
 
 
 @pytest.fixture
@@ -14,7 +12,7 @@ def keys(tmp_path):
     """Runs a verb; what it printed, line by line."""
 
     def run(*words, expected=0):
-        done = CliRunner().invoke(app, ["keys", *words, "--data", str(tmp_path / "var")])
+        done = invoke(["keys", *words, "--data", str(tmp_path / "var")])
         assert done.exit_code == expected, done.output
         return (done.stdout if not expected else done.stderr).splitlines()
 
