@@ -1,4 +1,7 @@
-"""A browser that tests drive: Chromium, with scripts switched off but for `passkeys`; fields and buttons are found by what people read."""
+"""A browser that tests drive: Chromium, with scripts switched off but for `passkeys`.
+
+Fields and buttons are found by what people read.
+"""
 
 import json
 import os

@@ -217,6 +217,24 @@ def test_a_body_reaches_the_system_behind_whole(served, port):
     assert (answer.status, answer.json()["length"]) == (200, len(body))
 
 
+def test_S48_a_change_of_protocol_is_asked_about_like_any_request(served, port):
+    upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "x" * 22 + "=="),
+    ]
+    assert ask(port, path="/socket", headers=upgrade).status == 401
+    assert served.app.seen == []
+    assert ask(port, path="/socket", headers=[*upgrade, ("Authorization", ANN)]).status in (200, 502)
+
+
+def test_the_id_of_a_call_is_not_the_callers_to_choose(served, port):
+    answer = ask(port, path="/sso/nothing-here", headers={"X-Request-Id": "chosen-by-me"})
+    assert answer.status == 404
+    assert "chosen-by-me" not in (answer.headers["x-request-id"], answer.json()["cid"])
+
+
 def test_pages_below_sso_reach_the_gateway_without_a_question(served, port):
     answer = ask(port, path="/sso/nothing-here", headers=BROWSER)
     assert (answer.status, "x-request-id" in answer.headers) == (404, True)
