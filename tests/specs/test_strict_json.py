@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import strategies
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from specs.problems import Problem
@@ -149,3 +149,118 @@ def test_any_bytes_are_values_or_a_400(body: bytes) -> None:
         parse(body)
     except Problem as problem:
         assert problem.code == "malformed-body"  # noqa: PT017
+
+
+class Refused(Exception):
+    """The plain reader found something that must not pass."""
+
+
+def plain(body: bytes, most: int) -> Any:
+    """What strict JSON is, in the plainest words there are: the standard library with a question at each step."""
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise Refused
+        return dict(pairs)
+
+    def integer(text: str) -> int:
+        if len(text) > 20 or not -(2**63) <= int(text) < 2**64:
+            raise Refused
+        return int(text)
+
+    def number(text: str) -> float:
+        if float(text) in (float("inf"), float("-inf")):
+            raise Refused
+        return float(text)
+
+    def nothing(text: str) -> None:
+        raise Refused
+
+    def deep(value: Any) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return isinstance(value, dict | list) + max(map(deep, inner), default=0)
+
+    try:
+        text = body.decode()
+        value = json.loads(
+            text, object_pairs_hook=members, parse_int=integer, parse_float=number, parse_constant=nothing
+        )
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair has no form in UTF-8
+    except (ValueError, RecursionError):
+        raise Refused from None
+    if text.startswith("\ufeff") or deep(value) > most:
+        raise Refused
+    return value
+
+
+EDGES = [2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64 - 1, 2**64, 10**18, 10**19, 10**30]
+NUMBERS = [
+    "1e5",
+    "1E5",
+    "1.0e30",
+    "0.0000001",
+    "1e-7",
+    "-0",
+    "-0.0",
+    "1e999",
+    "NaN",
+    "-Infinity",
+    "123456789012345678901.5",
+]
+NAMES = [
+    '"a"',
+    '"b"',
+    '"\\u0061"',
+    '"a "',
+    '" a"',
+    '"a:"',
+    '":"',
+    '"\\\\u0061"',
+    '"\\/"',
+    '"/"',
+    '"é"',
+    '"\\ud83d\\ude00"',
+]
+names = st.sampled_from(NAMES)
+values = st.one_of(
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from(EDGES).map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(
+        [*NUMBERS, '"\\u003a"', '"\\ud800"', '"0000000000000000000000"', '"a\tb"', "true", "false", "null", "nul", ""]
+    ),
+    names,
+    st.text('ab:,{}[]"\\eE0 /\t', max_size=8).map(json.dumps),
+)
+blanks = st.sampled_from(["", "", " ", "\n", "\t ", "\r\n"])
+
+
+def joined(opening: str, parts: list[str], closing: str, space: str) -> str:
+    return f"{opening}{space}{f'{space},{space}'.join(parts)}{space}{closing}"
+
+
+def containers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.builds(lambda name, value, space: f"{name}{space}:{space}{value}", names, inner, blanks)
+    return st.one_of(
+        st.builds(joined, st.just("["), st.lists(inner, max_size=4), st.just("]"), blanks),
+        st.builds(joined, st.just("{"), st.lists(members, max_size=4), st.just("}"), blanks),
+    )
+
+
+documents = st.recursive(values, containers, max_leaves=12)
+
+
+@settings(max_examples=400, deadline=None)
+@example('{"a":1,"a":"\\u003a"}', b"", 5)
+@given(documents, st.sampled_from([b"", b"", b"", b"\xef\xbb\xbf", b"\xff", b" "]), st.integers(1, 5))
+def test_A41_what_passes_and_what_does_not_is_what_a_plain_reader_says(text: str, before: bytes, most: int) -> None:
+    body = before + text.encode("utf-8", "surrogatepass")
+    try:
+        wanted = plain(body, most)
+    except Refused:
+        with pytest.raises(Problem) as caught:
+            parse(body, max_depth=most)
+        assert caught.value.code == "malformed-body"
+    else:
+        found = parse(body, max_depth=most)
+        assert repr(found) == repr(wanted)
