@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, update
 
-from backends.clock import Clock
 from specs.problems import Problem
 from sso import names, tables
-from sso.audit import Audit, Caller
-from sso.passwords import Passwords
-from sso.privacy import Keys
+from sso.audit import Caller
+from sso.desk import Desk
 from sso.problems import invalid, refusal
-from sso.sessions import Session, Sessions
-from sso.settings import Sso
-from sso.storage import Storage
-from sso.throttle import FAILED_CODES, LETTERS, Throttle
-from sso.tokens import Tokens
-from sso.totp import SecondFactors
-from sso.users import User, Users
+from sso.sessions import Session
+from sso.throttle import FAILED_CODES, LETTERS
+from sso.users import User
 
 #: How long the second step of a reset may take, in seconds.
 RESET_KEY: Final = 1800.0
@@ -34,34 +29,9 @@ class ResetKey(NamedTuple):
     expires_at: datetime
 
 
-class Accounts:
+@dataclass(eq=False)
+class Accounts(Desk):
     """The delicate changes: each proves the person once more, tells them by letter, and ends other sessions."""
-
-    def __init__(
-        self,
-        database: Storage,
-        settings: Sso,
-        keys: Keys,
-        passwords: Passwords,
-        users: Users,
-        sessions: Sessions,
-        factors: SecondFactors,
-        tokens: Tokens,
-        throttle: Throttle,
-        audit: Audit,
-        clock: Clock,
-    ) -> None:
-        self.database = database
-        self.settings = settings
-        self.keys = keys
-        self.passwords = passwords
-        self.users = users
-        self.sessions = sessions
-        self.factors = factors
-        self.tokens = tokens
-        self.throttle = throttle
-        self.audit = audit
-        self.clock = clock
 
     def change_password(
         self, session: Session, current: str, new: str, caller: Caller, *, totp_code: str = "", keep: bool = True

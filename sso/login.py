@@ -14,30 +14,25 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, update
 
-from backends.clock import Clock
 from security.addresses import AddressList
 from specs.problems import Problem
 from sso import names, tables
-from sso.audit import Audit, Caller
+from sso.audit import Caller
+from sso.desk import Desk
 from sso.passkeys import Assertion
-from sso.passwords import Passwords
-from sso.privacy import Keys
 from sso.problems import invalid, refusal
-from sso.sessions import Opened, Session, Sessions
-from sso.settings import Sso
-from sso.storage import Storage
+from sso.sessions import Opened, Session
 from sso.throttle import (
     FAILED_AT_ACCOUNT,
     FAILED_AT_ADDRESS,
     FAILED_AT_DEVICE,
     FAILED_AT_PAIR,
     Charge,
-    Throttle,
     place_of,
 )
-from sso.tokens import Tokens, digest_of
-from sso.totp import Proof, SecondFactors
-from sso.users import User, Users
+from sso.tokens import digest_of
+from sso.totp import Proof
+from sso.users import User
 from sso.webauthn import VERIFIED, WebAuthn
 
 #: NIST SP 800-63B 3.2.2: after so many failures without a success the password is switched off until it is reset.
@@ -91,36 +86,11 @@ class MfaRequired(NamedTuple):
     expires_at: datetime
 
 
-class Login:
+@dataclass(eq=False)
+class Login(Desk):
     """Proves who people are."""
 
-    def __init__(
-        self,
-        database: Storage,
-        settings: Sso,
-        keys: Keys,
-        passwords: Passwords,
-        users: Users,
-        sessions: Sessions,
-        factors: SecondFactors,
-        tokens: Tokens,
-        throttle: Throttle,
-        audit: Audit,
-        clock: Clock,
-        webauthn: WebAuthn,
-    ) -> None:
-        self.webauthn = webauthn
-        self.database = database
-        self.settings = settings
-        self.keys = keys
-        self.passwords = passwords
-        self.users = users
-        self.sessions = sessions
-        self.factors = factors
-        self.tokens = tokens
-        self.throttle = throttle
-        self.audit = audit
-        self.clock = clock
+    webauthn: WebAuthn
 
     def log_in(self, given: Credentials, caller: Caller) -> LoggedIn | MfaRequired:
         """A session, or the token for the second stage.
