@@ -58,6 +58,15 @@ class Connections:
         """The connections that have been used and not closed."""
         return [live.connector for live in list(self._live.values()) if live.connector is not None]
 
+    def usage(self) -> list[dict[str, Any]]:
+        """How each connection that has been used stands, in this process: its kind, name and pool."""
+        found = []
+        for key, live in list(self._live.items()):
+            if live.connector is not None:
+                busy, idle, most = live.connector.usage() or (0, 0, 0)
+                found.append({"kind": key.kind, "name": key.name, "busy": busy, "idle": idle, "most": most})
+        return found
+
     def _give_up(self, key: _Key) -> None:
         with self._lock:
             live = self._live[key]

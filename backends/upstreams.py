@@ -15,7 +15,7 @@ import logging
 import ssl
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from backends.breaker import Breaker
@@ -212,6 +212,14 @@ class Upstreams:
                 log.info("%s: %s; tried elsewhere", self.name, error)
             else:
                 return Answer(streamed, upstream)
+
+    def usage(self) -> list[dict[str, Any]]:
+        """How each address stands, in this process: its pool, its breaker, and whether probes find it well."""
+        return [
+            {"kind": "proxy", "name": self.name, "address": upstream.url, **upstream.client.usage()._asdict()}
+            | {"breaker": upstream.breaker.state, "well": upstream.well}
+            for upstream in self.upstreams
+        ]
 
     def _pick(self, tried: Sequence[Upstream]) -> Upstream:
         """The next address that is usable, one that was not tried before where there is one."""

@@ -58,6 +58,7 @@ class Metrics:
         self._codes: dict[str, int] = {}
         self._read: dict[str, tuple[str, Callable[[], float]]] = {}
         self._tables: dict[str, tuple[tuple[str, ...], Callable[[], Mapping[tuple[str, ...], int]]]] = {}
+        self._notes: dict[str, Callable[[], list[dict[str, Any]]]] = {}
         self._path: Path | None = None
 
     def observe(self, channel: str, status: int, seconds: float, code: str = "") -> None:
@@ -87,6 +88,10 @@ class Metrics:
         """Publish the counts that *read* gives by labels as ``gatewright_<name>_total``; without *labels* for operators alone."""
         self._tables[name] = (labels, read)
 
+    def note(self, name: str, read: Callable[[], list[dict[str, Any]]]) -> None:
+        """Tell operators what *read* gives, as it stands, under *name* of the record."""
+        self._notes[name] = read
+
     def record(self) -> dict[str, Any]:
         """Everything counted so far, as plain values."""
         read = [(kind, name, float(call())) for name, (kind, call) in self._read.items()]
@@ -94,6 +99,7 @@ class Metrics:
             "pid": os.getpid(),
             "written_at": self._clock(),
             "facts": self.facts,
+            "notes": {name: call() for name, call in self._notes.items()},
             "channels": self._rows,
             "codes": self._codes,
             "gauges": {name: value for kind, name, value in read if kind == "gauge"},
@@ -156,6 +162,12 @@ class Collected:
             merged["folded"] = [*kept["folded"], path.name][-500:]
             write_whole(self._folder / "retired.json", orjson.dumps(merged))
         path.unlink(missing_ok=True)
+
+
+def living(folder: Path) -> list[dict[str, Any]]:
+    """The records of the workers that live, for whoever only looks: nothing is folded or taken away."""
+    records = [record for path in sorted(folder.glob("*-*.json")) if (record := _read(path)) is not None]
+    return [record for record in records if process_exists(record["pid"])]
 
 
 def merge(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -165,6 +165,10 @@ class Compiler:
             faults=tuple(faults),
         )
 
+    def kept(self) -> list[Any]:
+        """What channels keep beyond snapshots, such as pools."""
+        return [part for key, part in self._parts.items() if key[0] == "kept" and part is not None]
+
     def _once(self, key: Any, make: Callable[[], Any]) -> Any:
         """The part that *key* stands for: the one of the snapshot before, where it had the same key."""
         if key not in self._next_parts:

@@ -34,6 +34,10 @@ class Base:
         """Reach the system once, to tell whether it can be reached. Raises BackendError."""
         raise NotImplementedError
 
+    def usage(self) -> tuple[int, int, int] | None:
+        """How its pool stands: connections that are used, that are idle, and the most there may be. None without a pool."""
+        return None
+
     def close(self) -> None:
         """Keep nothing open any more: what is idle is closed now, what a running call holds when it gives it back.
 

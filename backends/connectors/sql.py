@@ -132,6 +132,13 @@ class Connector(connectors.Base, Statements):
         finally:
             connection.close()
 
+    def usage(self) -> tuple[int, int, int] | None:
+        """How the pool stands."""
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool):
+            return None
+        return pool.checkedout(), pool.checkedin(), self.settings.pool_size
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Several statements that happen together or not at all: committed at the end, undone by an exception."""

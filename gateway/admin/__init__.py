@@ -30,6 +30,7 @@ import falcon
 import orjson
 
 from gateway.admin.configuration import ConfigurationResource, HistoryResource, RollbackResource
+from gateway.admin.connections import ConnectionsResource
 from gateway.admin.examples import ExampleResource, ExamplesResource, PromotionResource
 from gateway.admin.health import MetricsResource, ReadyResource, StatusResource
 from gateway.admin.installation import Installation
@@ -65,6 +66,7 @@ def make_app(installation: Installation) -> Any:
     app.add_route("/config", ConfigurationResource(installation))
     app.add_route("/config/history", HistoryResource(installation))
     app.add_route("/config/rollback", RollbackResource(installation))
+    app.add_route("/connections", ConnectionsResource(installation))
     app.add_route("/services", ServicesResource(installation))
     app.add_route("/services/{set_name}", SetResource(installation))
     app.add_route("/services/{set_name}/versions", VersionsResource(installation))

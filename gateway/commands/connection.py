@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_install
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration, Definition
 
-app = typer.Typer(help="List, explain and try the connections of an installation.", no_args_is_help=True)
+app = typer.Typer(help="List, explain, try and watch the connections of an installation.", no_args_is_help=True)
 
 ConnectionName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the connection.")]
 
@@ -64,6 +64,44 @@ def explain(name: ConnectionName, data: Data = DEFAULT_DATA, database: DatabaseU
     for key, _, default, sentence in describe(connector.Settings):
         rows.append((key, str(written[key]) if key in written else f"({default})" if default else "", sentence))
     print(columns(rows))
+
+
+@app.command()
+def stats(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A connection or proxy channel; all if left out.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """How the pools of a running gateway stand: connections in use, idle, and the most there may be, over all its workers."""
+    import json
+
+    from gateway.connection_reports import usage_of
+    from gateway.metrics import living
+    from gateway.reference import columns
+    from specs.problems import ConfigurationError, nearest
+
+    with refusing():
+        workers = living(data / "run" / "metrics")
+        if not workers:
+            raise ConfigurationError("", f"no gateway runs on '{data}'", "start it, or name its folder by --data")
+        rows = usage_of(workers)
+        known = {row["name"] for row in rows}
+        if name and name not in known:
+            raise ConfigurationError("", f"nobody has used '{name}' since the gateway started", nearest(name, known))
+    rows = [row for row in rows if not name or row["name"] == name]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        print("no connection has been used")
+        return
+    print(columns([("NAME", "KIND", "BUSY", "IDLE", "MOST", "STATE"), *map(_row, rows)]))
+
+
+def _row(row: dict[str, Any]) -> tuple[str, ...]:
+    state = row.get("breaker", "") if row.get("well", True) else "not well"
+    name = f"{row['name']} {row['address']}" if "address" in row else row["name"]
+    return (name, row["kind"], *(str(row[count]) for count in ("busy", "idle", "most")), state)
 
 
 def _configuration(data: Path, database: str, keys: Path | None) -> Configuration:

@@ -99,3 +99,14 @@ def test_many_threads_may_use_it_at_once(word, settings_for):
         thread.join()
     connector.close()
     assert failures == []
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_it_says_how_its_pool_stands(word, settings_for):
+    connector = CONNECTORS.get(word)("one", settings_for(word))
+    connector.ping()
+    usage = connector.usage()
+    if usage is not None:
+        busy, idle, most = usage
+        assert (busy, idle <= most, most > 0) == (0, True, True)
+    connector.close()

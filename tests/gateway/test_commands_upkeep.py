@@ -20,6 +20,7 @@ from gateway.configuration.document import Document
 from gateway.configuration.kinds import CHANNELS, KINDS
 from gateway.configuration.schema import schema
 from gateway.configuration.store import Store
+from gateway.metrics import Metrics
 from gateway.migrations import migrate
 from gateway.version import version
 from security.database import open_database
@@ -150,6 +151,20 @@ def test_a_system_that_is_down_or_unknown_is_a_line(data):
     assert run("connection", "ping", "my ERP", "--data", data) == (
         1, "", "gatewright: no connection called 'my ERP': did you mean 'My ERP'?\n",
     )  # fmt: skip
+
+
+def test_stats_need_a_gateway_that_runs_and_a_name_that_was_used(data):
+    code, out, err = run("connection", "stats", "--data", data)
+    assert (code, out, "no gateway runs" in err) == (1, "", True)
+    metrics = Metrics(data / "run" / "metrics")
+    metrics.note("connections", lambda: [{"kind": "rest", "name": "My ERP", "busy": 1, "idle": 2, "most": 20}])
+    metrics.write()
+    code, out, err = run("connection", "stats", "--data", data)
+    assert (code, out.split(), err) == (
+        0, ["NAME", "KIND", "BUSY", "IDLE", "MOST", "STATE", "My", "ERP", "rest", "1", "2", "20"], "",
+    )  # fmt: skip
+    code, out, err = run("connection", "stats", "my ERP", "--data", data)
+    assert (code, out, "did you mean 'My ERP'" in err) == (1, "", True)
 
 
 def test_an_explained_connection_shows_references_and_no_secret(data):

@@ -1,5 +1,6 @@
 """The proxy channel and the systems behind it: TLS, Unix sockets, workers, breakers, budgets, and bytes that nobody takes."""
 
+import json
 import socket
 import ssl
 import time
@@ -181,6 +182,21 @@ def test_every_worker_hands_on_over_connections_of_its_own_and_keeps_them(served
                 assert kept.get(served.url + "/plain/x", timeout=20).status_code == 200
     assert len(served.one.seen) == 50
     assert len(served.one.connections) <= 4
+
+
+def test_how_pools_stand_is_told_over_all_workers_and_by_whom(served, session):
+    assert session("/plain/x").status_code == 200
+
+    def found():
+        rows = json.loads(served.command("connection", "stats", "plain", "--json"))
+        return [row for row in rows if row["idle"]]
+
+    (row,) = eventually(found)
+    assert (row["kind"], row["address"], row["busy"], row["most"]) == ("proxy", served.one.url, 0, 200)
+    assert (row["breaker"], row["well"], row["workers"]) == ("closed", True, 2)
+    assert f"plain {served.one.url}" in served.command("connection", "stats")
+    listed = requests.get(f"{served.admin_url}/connections", auth=served.administrator(), timeout=20).json()
+    assert "plain" in {row["name"] for row in listed["connections"]}
 
 
 # systems that fail
