@@ -101,9 +101,7 @@ def reencrypt(
 def retire(
     key: KeyId,
     reason: Reason = "",
-    settle: Annotated[
-        float, typer.Option("--settle", min=0.0, help="Seconds that writes in flight may take.", hidden=True)
-    ] = 5.0,
+    settle: Annotated[float, typer.Option("--settle", min=0.0, help="Seconds that writes in flight may take.")] = 5.0,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = "",
     keys: Keys = None,
