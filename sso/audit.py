@@ -127,14 +127,6 @@ class Audit:
         query = select(tables.audit.c.mac).where(tables.audit.c.sequence == int(number))
         return self.database.read(lambda connection: connection.execute(query).scalar()) == mac
 
-    def holds(self, checkpoint: str) -> bool:
-        """Whether the record that *checkpoint* names is there, as it was then. The chain is not looked at: see `verify`."""
-        number, _, mac = checkpoint.partition(".")
-        if int(number) == 0:
-            return True
-        query = select(tables.audit.c.mac).where(tables.audit.c.sequence == int(number))
-        return self.database.read(lambda connection: connection.execute(query).scalar()) == mac
-
     def find(
         self,
         *,

@@ -176,7 +176,9 @@ class AuditTrail(Own):
         asked = {name: visit.query.get(name, "")[:64].strip() for name in ("actor", "target", "action")}
         before = visit.query.get("before", "")
         number = int(before) if before.isascii() and before.isdigit() and len(before) < 19 else 0
-        found = visit.sso.audit.find(**asked, before=number, most=50)
+        found = visit.sso.audit.find(
+            actor=asked["actor"], target=asked["target"], action=asked["action"], before=number, most=50
+        )
         return {
             **asked,
             "found": found,

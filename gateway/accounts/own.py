@@ -233,7 +233,17 @@ class OwnLinks(Own):
 
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
-        return {"links": visit.sso.links.all(visit.session.user_id)}
+        return {"links": visit.sso.links.all(visit.session.user_id), "own": visit.sso.settings.own_links}
+
+    def do_add(self, visit: Visit) -> str:
+        """Link one that the person proves to have: a name with its password, or a key alone."""
+        visit.sso.sessions.require_recent(visit.session)
+        required(visit, "definition", "secret")
+        name, secret = visit.field("username", 320), visit.field("secret")
+        credential = {"username": name, "password": secret} if name else {"key": secret}
+        definition = visit.field("definition", 200)
+        visit.sso.links.add_proven(visit.session.user_id, definition, credential, visit.person())
+        return visit.url("/account/links", notice="saved")
 
     def do_remove(self, visit: Visit) -> str:
         """Take one away."""

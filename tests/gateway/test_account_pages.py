@@ -305,6 +305,24 @@ def test_linked_credentials_are_listed_and_removed(world, visitor):
     assert "Nothing is linked to your account." in visitor.answer.text
 
 
+def test_people_link_what_they_prove_to_have(world, visitor):
+    world.configure(own_links=["partners", "keys"])
+    given = []
+    world.sso.links.prove = lambda *asked: given.append(asked[:2]) or ("acme" if "right" in asked[1].values() else None)
+    world.person()
+    visitor.log_in()
+    visitor.click("Linked credentials")
+    wrong = visitor.press("Link", definition="partners", username="acme", secret="not right")
+    assert (wrong.status, wrong.message) == (401, "The name or the password is wrong.")
+    assert visitor.press("Link", definition="keys", username="", secret="right").message == "Your changes are saved."
+    assert given == [("partners", {"username": "acme", "password": "not right"}), ("keys", {"key": "right"})]
+    assert visitor.press("Link", definition="keys", username="", secret="right").status == 409
+    forged = visitor.post("/account/links", {
+        "form": visitor.answer.value("form"), "do": "add", "definition": "else", "secret": "right",
+    })  # fmt: skip
+    assert (forged.status, forged.message) == (403, "An administrator has to link this.")
+
+
 def test_the_data_is_taken_along_as_a_file(world, visitor):
     world.person()
     visitor.log_in()
