@@ -66,7 +66,8 @@ def test_verbs_are_offered_by_how_they_begin():
 def test_every_command_offers_every_verb_and_option_that_its_help_names():
     for path, command in commands(PROGRAM):
         assert words(*path, "") == list(getattr(command, "commands", {})) or not getattr(command, "commands", {})
-        options = {spelling for one in command.params if one.param_type_name == "option" for spelling in one.opts}
+        given = [one for one in command.params if one.param_type_name == "option"]
+        options = {spelling for one in given for spelling in (*one.opts, *one.secondary_opts)}
         assert set(words(*path, "--")) == options | {"--help"}
 
 
