@@ -38,6 +38,8 @@ MOST_KEPT = 32
 #: What documents call the session that services of single sign-on ask for.
 SESSION = "sso session"
 AT_ONCE = 50
+#: So many examples of a service are shown, the first that were promoted.
+MOST_EXAMPLES = 6
 
 
 class Caller(NamedTuple):
@@ -188,7 +190,7 @@ class Audience:
             for one in self.examples.get(contract.service, ())
             if next(misfits(contract, one.input, one.output), None) is None
         ]
-        return with_examples(operation, fitting) if fitting else operation
+        return with_examples(operation, fitting[:MOST_EXAMPLES]) if fitting else operation
 
     def _interface(
         self,

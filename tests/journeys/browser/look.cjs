@@ -5,7 +5,8 @@ const puppeteer = require("puppeteer-core");
 
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 const [base, ...paths] = process.argv.slice(2);
-const views = [["light", 1440, 900], ["dark", 390, 844]];
+const each = [["light", 1440, 900], ["dark", 390, 844], ["light", 390, 844], ["dark", 1440, 900]];
+const views = each.slice(0, Number(process.env.VIEWS || 2));
 const rules = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
 const options = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run --disable-quic";
 
