@@ -79,7 +79,9 @@ def scan(options: Options) -> None:
     for line in done.stdout.splitlines():
         log.info("%s", line)
     for line in done.stderr.splitlines():
-        log.error("%s", line.removeprefix("gatewright: "))
+        # What begins with a version is told of one that was taken, such as whom it breaks.
+        level = logging.WARNING if line.startswith("version ") else logging.ERROR
+        log.log(level, "%s", line.removeprefix("gatewright: "))
 
 
 def _is_service(change: object, path: str) -> bool:
