@@ -30,6 +30,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter as BaseArbiter
 from gunicorn.errors import HaltServer
 
+from gateway import process_log
 from gateway.certificates import Certificates
 from gateway.child import Apart, StewardProcess
 from gateway.listening import bind, place_of
@@ -150,6 +151,7 @@ class Application(BaseApplication):  # type: ignore[misc]
     def forked(self, worker: Worker) -> None:
         """A worker begins, in its own process."""
         self.native.give_back()
+        process_log.begin(self.options.log_level)
 
     def serves(self, worker: Worker) -> None:
         """A worker accepts connections, in its own process."""

@@ -29,6 +29,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from gateway import process_log
 from gateway.admin import answer_problem, make_app
 from gateway.admin.guard import Guard, check_type
 from gateway.admin.health import ready, status
@@ -208,11 +209,7 @@ def main(tasks: tuple[Task, ...] = (), open_it: Callable[[Options], Installation
     if not text:
         return 0  # the master has ended before there was anything to do
     options = Options.from_json(text)
-    logging.basicConfig(
-        level=options.log_level.upper(),
-        stream=sys.stderr,
-        format="[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s",
-    )
+    process_log.begin(options.log_level)
     handed: dict[str, int] = json.loads(os.environ.pop(HANDED))
     news = handed.pop("news")
     listeners = {name: Socket(fileno=descriptor) for name, descriptor in handed.items()}
