@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browsing import browser  # noqa: E402
 from people import PASSWORD  # noqa: E402
-from running import gateway  # noqa: E402
+from running import free_port, gateway  # noqa: E402
 
 from security.database import open_database  # noqa: E402
 from security.secrets import Keyring  # noqa: E402
@@ -27,13 +27,14 @@ from sso.users import NewUser  # noqa: E402
 
 CONFIGURATION = """
 format: 1
+gateway: {{public_url: "http://localhost:{port}"}}
 sso:
   enabled: true
   site_name: Acme
-  apps: {crm: {signup: true, login: true}}
-  signup: {approval: true, email_confirmation: false}
-  second_factor: {required: "off"}
-  pages: {terms: /terms, privacy: /privacy, support: help@acme.example}
+  apps: {{crm: {{signup: true, login: true}}}}
+  signup: {{approval: true, email_confirmation: false}}
+  second_factor: {{required: "off"}}
+  pages: {{terms: /terms, privacy: /privacy, support: help@acme.example}}
 """
 AGENTS = {
     "192.0.2.14": "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) AppleWebKit/605.1.15 Version/17.5 Safari/605.1.15",
@@ -87,7 +88,7 @@ def log_in(page, name):
 def take(page, folder):
     """Each picture, by the name of its file."""
     desk, telephone = (1180, 780, 1.5), (390, 780, 1.5)
-    page.resize(*desk).fresh().open("/sso/login").shoot(folder / "log-in.webp", whole=False)
+    page.resize(*desk).fresh().passkeys().open("/sso/login").shoot(folder / "log-in.webp", whole=False)
     page.shoot(folder / "log-in-dark.webp", "dark", whole=False)
     page.press("Sign up").label("E-mail address", "kai@example.org").label("User name", "kai").label(
         "Password", "kai-2026"
@@ -118,12 +119,12 @@ def log_in_german(page):
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "gateway" / "accounts" / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        gateway(scratch, CONFIGURATION) as running,
-        browser(running.url) as page,
-    ):
+    port = free_port()
+    given = {"configuration": CONFIGURATION.format(port=port), "options": ("--listen", f"127.0.0.1:{port}")}
+    # Passkeys need a name of a host, and browsers take this one without TLS.
+    with tempfile.TemporaryDirectory() as scratch, gateway(scratch, **given) as running:
         furnish(running)
-        take(page, folder)
+        with browser(f"http://localhost:{port}") as page:
+            take(page, folder)
     total = sum(path.stat().st_size for path in folder.glob("*.webp"))
     print(f"{len(list(folder.glob('*.webp')))} pictures, {total // 1024} KiB, in {folder}")
