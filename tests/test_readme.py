@@ -267,6 +267,7 @@ def programs(folder, demo_data):
     scripts = {
         "gatewright": f"PYTHONPATH={root} exec {python} -m gateway.cli",
         "pytest": f"PYTHONPATH={root}:$PYTHONPATH exec {python} -m pytest -p no:cacheprovider",
+        "python": f"PYTHONPATH={root} exec {python}",
         # What sets .venv up is left out.
         "make": f"GATEWRIGHT_DATA={shlex.quote(str(demo_data))} exec {make} -o .venv/.installed -o .venv/.developed",
     }
