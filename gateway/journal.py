@@ -36,7 +36,7 @@ _AT_ONCE = 50
 #: How long the end waits for a write that is under way, in seconds.
 _PATIENCE = 2.0
 
-Entry = tuple[float, str, str, str, str, str, int, int, int, str, str, str, str]
+Entry = tuple[float, str, str, str, str, str, int, int, int, str, str, str, str, str]
 
 
 class Journal:
@@ -120,6 +120,7 @@ class Journal:
                 exchange.identity.name,
                 problem.code if problem is not None else "",
                 exchange.headers.get("user-agent", ""),
+                exchange.identity.user,
             )
         )
 
@@ -201,7 +202,7 @@ def _stamp(moment: float) -> str:
 
 
 def _json_line(entry: Entry) -> bytes:
-    moment, cid, address, method, path, host, status, size, nanoseconds, channel, identity, code, agent = entry
+    moment, cid, address, method, path, host, status, size, nanoseconds, channel, identity, code, agent, user = entry
     line: dict[str, Any] = {
         "time": _stamp(moment),
         "cid": cid,
@@ -215,6 +216,8 @@ def _json_line(entry: Entry) -> bytes:
         "channel": channel,
         "identity": printable(identity),
     }
+    if user:
+        line["user"] = user  # the id of the person that the caller is, or whose credential it is
     if code:
         line["code"] = code
     if agent:
@@ -223,7 +226,7 @@ def _json_line(entry: Entry) -> bytes:
 
 
 def _text_line(entry: Entry) -> bytes:
-    moment, cid, address, method, path, _, status, size, nanoseconds, channel, identity, code, agent = entry
+    moment, cid, address, method, path, _, status, size, nanoseconds, channel, identity, code, agent, _user = entry
     request = printable(f"{method} {path}").replace('"', "%22")
     words = printable(agent).replace('"', "'")
     line = f'{_stamp(moment)} {address or "-"} {_word(identity)} "{request}" {status} {size} {nanoseconds / 1e6:.3f}ms {_word(channel)} {code or "-"} {cid} "{words}"\n'  # noqa: E501

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,14 @@ _TEXT_LINE = re.compile(r'(\S+) (\S+) (\S+) "(\S+) .*" (\d{3}) (\d+) [\d.]+ms (\
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whose limits are asked for: a call of *channel* by *consumer* from *address*."""
+    """Whose limits are asked for: a call of *channel* by *consumer*, or by the person *user*, from *address*."""
 
     channel: str
     consumer: str = ""
     address: str = "127.0.0.1"
     security: str = ""
     operation: str = ""
+    user: str = ""
 
 
 def explain(configuration: Configuration, limits: Limits, question: Question, now_ns: int) -> dict[str, Any]:
@@ -106,6 +107,10 @@ def _quotas(configuration: Configuration, limits: Limits, question: Question) ->
         )
     elif question.security:
         identity = Identity(question.security, "credential", definition=question.security)
+    if question.user and identity:
+        identity = replace(identity, user=question.user, attributes={"username": question.user})
+    elif question.user:
+        identity = Identity(question.user, "user", definition=proven_by, user=question.user)
     return limits.quotas(configuration, question.channel, settings, tuning), identity, question.operation
 
 
@@ -131,7 +136,9 @@ def _by_store(configuration: Configuration, charges: tuple[Charge, ...]) -> Iter
 
 
 def _asked(question: Question) -> dict[str, str]:
-    return {name: getattr(question, name) for name in ("channel", "consumer", "address") if getattr(question, name)}
+    return {
+        name: getattr(question, name) for name in ("channel", "consumer", "user", "address") if getattr(question, name)
+    }
 
 
 def _told(charge: Charge, state: State, storage: str, spent: bool) -> dict[str, Any]:

@@ -22,6 +22,9 @@ Channel = Annotated[str, typer.Option("--channel", help="Name of the channel tha
 Consumer = Annotated[str, typer.Option("--consumer", help="Name of the consumer who calls; anonymous if left out.")]
 Address = Annotated[str, typer.Option("--address", help="Address that the call comes from.")]
 Security = Annotated[str, typer.Option("--security", help="Security definition that proves the caller.")]
+User = Annotated[
+    str, typer.Option("--user", help="The person who calls, by user name; or whom the caller is linked to.")
+]
 Operation = Annotated[str, typer.Option("--operation", help="Operation that is called, where the channel has several.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -33,6 +36,7 @@ def explain(
     address: Address = "127.0.0.1",
     security: Security = "",
     operation: Operation = "",
+    user: User = "",
     as_json: AsJson = False,
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = "",
@@ -44,7 +48,7 @@ def explain(
     from gateway.limit_reports import Question, explain
 
     with refusing(), _limits(data, database, keys) as (configuration, limits):
-        question = Question(channel, consumer, address, security, operation)
+        question = Question(channel, consumer, address, security, operation, user)
         answer = explain(configuration, limits, question, time.monotonic_ns())
     if as_json:
         _print_json(answer)
@@ -77,6 +81,7 @@ def reset(
     address: Address = "127.0.0.1",
     security: Security = "",
     operation: Operation = "",
+    user: User = "",
     level: Annotated[str, typer.Option("--level", help="Only this level; every level if left out.")] = "",
     data: Data = DEFAULT_DATA,
     database: DatabaseUrl = "",
@@ -89,7 +94,7 @@ def reset(
     with refusing(), _limits(data, database, keys) as (configuration, limits):
         try:
             charges = charges_of(
-                configuration, limits, Question(channel, consumer, address, security, operation), level
+                configuration, limits, Question(channel, consumer, address, security, operation, user), level
             )
         except Problem as problem:
             raise ConfigurationError("", f"{problem.code}: {problem.detail}") from None

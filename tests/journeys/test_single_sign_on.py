@@ -30,6 +30,11 @@ def running(request, tmp_path_factory):
         yield found
 
 
+def placed(running):
+    """The options by which a command finds the database of *running*."""
+    return ("--database", str(running.database)) if "://" in str(running.database) else ()
+
+
 @pytest.fixture
 def console(running):
     """What a command on the same machine reaches."""
@@ -275,8 +280,11 @@ def test_limits_of_people_count_over_sessions_channels_and_linked_credentials(ru
         linked = answers[2].json()
         assert (linked["name"], linked["kind"], linked["user"]) == ("acme", "consumer", limited.id)
         assert (linked["groups"], linked["facts"]["email"]) == (["gold"], "limited@example.org")
+        assert eventually(lambda: f'"identity":"acme","user":"{limited.id}"' in running.log(), 10)
         assert {limited.get(path).status_code for path in ("/who", "/crm")} == {429}
         assert running.get("/who", auth=("acme", "correct horse battery")).status_code == 429
+        asked = ("limits", "explain", "--channel", "who", "--user", "limited", *placed(running))
+        assert "user       few                      0 of 3" in running.command(*asked)
         assert make().get("/who").status_code == 200
     finally:
         console.links.remove(limited.id, console.links.all(limited.id)[0].id, COMMAND)
@@ -314,8 +322,7 @@ def test_what_the_document_says_of_people_is_taken_up_by_every_worker(running, t
 
     def apply(text):
         document.write_text(text)
-        database = ("--database", str(running.database)) if "://" in str(running.database) else ()
-        running.command("config", "apply", str(document), *database)
+        running.command("config", "apply", str(document), *placed(running))
 
     def eight(wanted):
         return {running.get("/sso/v1/config").json()["signup"] for _ in range(8)} == wanted
