@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from backends.connectors.sql import DRIVERS
+from gateway.built_in import sso_of
 from gateway.certificates import Certificates
 from gateway.commands import key_file
 from gateway.configuration.document import Document
@@ -37,6 +38,7 @@ from gateway.limit_stores import FILE_NAME as LIMITS_FILE
 from gateway.listening import bind, short_name
 from gateway.migrations import HEAD, migrate, schema_version
 from gateway.options import Endpoint, Options
+from gateway.rotation import uses_of_keys
 from gateway.version import version
 from security.database import FILE_NAME, Database, open_database
 from security.limits.shm import DEFAULT_SLOTS, HEADER_BYTES, SLOT_BYTES
@@ -44,6 +46,7 @@ from security.references import References
 from security.secrets import Keyring
 from specs.contract import Contract
 from specs.problems import BackendError, ConfigurationError, ConfigurationErrors
+from sso.letters import Outbox
 
 if TYPE_CHECKING:
     from backends.deployment import Deployments
@@ -356,6 +359,53 @@ def document(patient: Patient) -> Found:
         yield OK, f"revision {configuration.revision}: {len(configuration.objects)} objects"
 
 
+def keys(patient: Patient) -> Found:
+    """Whether the keyring has every key that something in the database is under."""
+    if patient.database is None or patient.keyring is None or schema_version(patient.database) != HEAD:
+        yield OK, "nothing to compare with"
+        return
+    missing_keys: dict[tuple[str, str], list[str]] = {}
+    uses = uses_of_keys(patient.database, patient.keyring)
+    for use in uses:
+        if use.ring in patient.keyring.names and use.key_id not in patient.keyring.ring(use.ring).keys:
+            missing_keys.setdefault((use.ring, use.key_id), []).append(str(use))
+    for (ring, key_id), held in missing_keys.items():
+        yield (
+            WRONG,
+            f"the ring '{ring}' has no key '{key_id}', and under it are {'; '.join(held)}",
+            "bring back the key file of that time, or enter these again",
+        )
+    if not missing_keys:
+        yield OK, f"{len({(use.ring, use.key_id) for use in uses})} in use, all of them are there"
+
+
+def mail(patient: Patient) -> Found:
+    """Whether people can be written to."""
+    if patient.database is None or patient.keyring is None or schema_version(patient.database) != HEAD:
+        yield OK, "nothing to send"
+        return
+    configuration = Store(patient.database, patient.keyring).load()
+    people = sso_of(configuration)
+    if people is None:
+        yield OK, "single sign-on is off"
+        return
+    outbox = Outbox(patient.keyring.ring("edge"), lambda: patient.now, bytes)
+    waiting, given_up = patient.database.read(outbox.counts)
+    if given_up:
+        yield WARNING, f"{given_up} letters were given up", "see gatewright sso mail list --given-up"
+    settings = people.settings.mail
+    connection = configuration.find("connections", settings.connection) if settings is not None else None
+    if settings is None or connection is None:
+        yield WARNING, f"nobody can be written to, and {waiting} letters wait", "name a connection in sso.mail"
+        return
+    try:
+        CONNECTORS.get(connection.type)(connection.name, connection.settings).ping()
+    except BackendError as error:
+        yield WRONG, f"{error}; {waiting} letters wait", "mend the connection, or the server"
+    else:
+        yield OK, f"'{connection.name}' takes mail; {waiting} letters wait"
+
+
 def libraries(patient: Patient) -> Found:
     """The libraries that the types of connections need."""
     for name, body in patient.connections.items():
@@ -447,7 +497,9 @@ CHECKS: dict[str, Callable[[Patient], Found]] = {
     "heartbeats": heartbeats,
     "services": services,
     "configuration": document,
+    "keys": keys,
     "libraries": libraries,
+    "mail": mail,
     "listeners": places,
     "certificate": certificate,
 }

@@ -94,7 +94,7 @@ class Rotation:
 
     def uses(self) -> list[Use]:
         """What each key is used by, keys that the keyring does not have included."""
-        return [*self._columns(), *self._objects(), *self._signatures()]
+        return uses_of_keys(self.database, self.keyring)
 
     def add(self, rings: tuple[str, ...], reason: str = "") -> dict[str, str]:
         """A new key in each of *rings*, which encrypts nothing yet; the ids by ring."""
@@ -138,7 +138,7 @@ class Rotation:
             yield Progress(total, tuple(faults))
             self._pause(0.01)
         total += self.database.write(self._renew_sources)
-        if any(use.key_id != edge.active for use in self._signatures()):
+        if any(use.key_id != edge.active for use in _signatures(self.database)):
             total += self.deployments.sign_again()
         self._record("keys.reencrypt", "edge", edge.active, reason)
         yield Progress(total, tuple(dict.fromkeys(faults)))
@@ -189,62 +189,6 @@ class Rotation:
             if key_id in self.keyring.ring(name).keys:
                 return name
         raise ConfigurationError("keys", f"there is no key '{key_id}'", "see `gatewright keys list`")
-
-    # What is under which key
-
-    def _columns(self) -> Iterator[Use]:
-        known = list(self.keyring.ring("edge").keys)
-
-        def work(connection: Connection) -> list[Use]:
-            found = []
-            for column, _ in (*OURS, *BOXES):
-                table = column.table
-                words = _WORDS.get(table.name) or _WORDS[f"{table.name}.{column.name}"]
-                left = connection.execute(select(func.count()).where(column.is_not(None))).scalar_one()
-                for key_id in known:
-                    under = select(func.count()).where(column.startswith(f"v1.{key_id}.", autoescape=True))
-                    count = connection.execute(under).scalar_one()
-                    left -= count
-                    found += [Use("edge", key_id, words, count)] if count else []
-                if left:
-                    strange = Counter(
-                        key_id_of(box)
-                        for box in connection.execute(select(column).where(column.is_not(None))).scalars()
-                    )
-                    found += [Use("edge", i, words, n) for i, n in strange.items() if i not in known]
-            return found
-
-        yield from self.database.read(work)
-
-    def _objects(self) -> Iterator[Use]:
-        names: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-
-        def work(connection: Connection) -> None:
-            names.clear()
-            rows = select(OBJECTS.c.kind, OBJECTS.c.name, OBJECTS.c.body).where(OBJECTS.c.body.is_not(None))
-            for kind, name, body in connection.execute(rows):
-                for key in keys_under(kind, body):
-                    names[key][place(kind, name)] = None
-
-        self.database.read(work)
-        for (ring, key_id), objects in names.items():
-            yield Use(
-                ring, key_id, "objects of the configuration, in any revision", len(objects), tuple(objects)[:_NAMED]
-            )
-
-    def _signatures(self) -> Iterator[Use]:
-        def work(connection: Connection) -> list[Use]:
-            found = []
-            for table, words in _SIGNED:
-                macs = connection.execute(select(table.c.mac)).scalars()
-                found += [Use("edge", i, words, n) for i, n in Counter(map(key_id_of, macs)).items()]
-            sources = connection.execute(select(SOURCES.c.path, SOURCES.c.digest)).all()
-            by_key: dict[str, list[str]] = defaultdict(list)
-            for path, digest in sources:
-                by_key[key_id_of(digest)].append(path)
-            return found + [Use("edge", i, "applied files", len(p), tuple(p[:_NAMED])) for i, p in by_key.items()]
-
-        yield from self.database.read(work)
 
     def _check_free(self, ring: str, key_id: str) -> None:
         """Raise ConfigurationError where anything is under the key."""
@@ -316,6 +260,65 @@ class Rotation:
                 connection, action, caller, target=f"{ring} {key_id}", result=result, details=details
             )
         )
+
+
+def uses_of_keys(database: Database, keyring: Keyring) -> list[Use]:
+    """What each key is used by, keys that *keyring* does not have included."""
+    return [*_columns(database, keyring), *_objects(database), *_signatures(database)]
+
+
+def _columns(database: Database, keyring: Keyring) -> Iterator[Use]:
+    known = list(keyring.ring("edge").keys)
+
+    def work(connection: Connection) -> list[Use]:
+        found = []
+        for column, _ in (*OURS, *BOXES):
+            table = column.table
+            words = _WORDS.get(table.name) or _WORDS[f"{table.name}.{column.name}"]
+            left = connection.execute(select(func.count()).where(column.is_not(None))).scalar_one()
+            for key_id in known:
+                under = select(func.count()).where(column.startswith(f"v1.{key_id}.", autoescape=True))
+                count = connection.execute(under).scalar_one()
+                left -= count
+                found += [Use("edge", key_id, words, count)] if count else []
+            if left:
+                strange = Counter(
+                    key_id_of(box) for box in connection.execute(select(column).where(column.is_not(None))).scalars()
+                )
+                found += [Use("edge", i, words, n) for i, n in strange.items() if i not in known]
+        return found
+
+    yield from database.read(work)
+
+
+def _objects(database: Database) -> Iterator[Use]:
+    names: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+
+    def work(connection: Connection) -> None:
+        names.clear()
+        rows = select(OBJECTS.c.kind, OBJECTS.c.name, OBJECTS.c.body).where(OBJECTS.c.body.is_not(None))
+        for kind, name, body in connection.execute(rows):
+            for key in keys_under(kind, body):
+                names[key][place(kind, name)] = None
+
+    database.read(work)
+    for (ring, key_id), objects in names.items():
+        yield Use(ring, key_id, "objects of the configuration, in any revision", len(objects), tuple(objects)[:_NAMED])
+
+
+def _signatures(database: Database) -> Iterator[Use]:
+    def work(connection: Connection) -> list[Use]:
+        found = []
+        for table, words in _SIGNED:
+            macs = connection.execute(select(table.c.mac)).scalars()
+            found += [Use("edge", i, words, n) for i, n in Counter(map(key_id_of, macs)).items()]
+        sources = connection.execute(select(SOURCES.c.path, SOURCES.c.digest)).all()
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for path, digest in sources:
+            by_key[key_id_of(digest)].append(path)
+        return found + [Use("edge", i, "applied files", len(p), tuple(p[:_NAMED])) for i, p in by_key.items()]
+
+    yield from database.read(work)
 
 
 def _elsewhere(connection: Connection, key_id: str) -> list[str]:

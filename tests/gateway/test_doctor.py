@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from mail_sink import mail_sink
 from sqlalchemy import text
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from gateway.options import Options
 from security.database import open_database
 from security.references import References
 from security.secrets import Keyring
+from sso.letters import Outbox
 
 NOW = dt.datetime(2026, 7, 1, 12, 0, tzinfo=dt.UTC)
 
@@ -100,6 +102,41 @@ def test_another_keyring_does_not_open_what_is_stored(data):
     Keyring.open(data / "keys.json", create=True)
     wrong = [one for one in found(data, "configuration") if one[0] == WRONG]
     assert [one[1].partition(" cannot be read")[0] for one in wrong] == ["connections.erp"]
+
+
+def test_keys_that_are_missing_are_named_with_what_is_under_them(data):
+    gone = Keyring.open(data / "keys.json").ring("connections").active
+    (data / "keys.json").unlink()
+    Keyring.open(data / "keys.json", create=True)
+    [(grade, sentence, remedy)] = found(data, "keys")
+    assert (grade, remedy) == (WRONG, "bring back the key file of that time, or enter these again")
+    assert f"the ring 'connections' has no key '{gone}', and under it are 1 objects" in sentence
+    assert "(connections.erp)" in sentence
+
+
+def test_mail_is_tried_and_what_was_given_up_is_said(data, tmp_path):
+    with mail_sink() as sink:
+        text = f"""
+            connections: {{outbox: {{type: smtp, host: 127.0.0.1, port: {sink.port}, tls: none, timeout: 2s}}}}
+            sso: {{enabled: true, mail: {{connection: outbox, from: a@acme.example}}}}
+        """
+        with closing(open_database(data)) as database:
+            keyring = Keyring.open(data / "keys.json")
+            Store(database, keyring).apply(Document.parse(text), references=References(tmp_path))
+            outbox = Outbox(keyring.ring("edge"), lambda: NOW, os.urandom)
+            for _ in range(2):
+                database.write(lambda c: outbox.post(c, "welcome", "usr_1", "ann@example.org", "en", {}))
+            [first, _] = database.read(outbox.due_ids)
+            database.write(lambda c: outbox.give_up(c, first, "550"))
+        assert found(data, "mail") == [
+            (WARNING, "1 letters were given up", "see gatewright sso mail list --given-up"),
+            (OK, "'outbox' takes mail; 1 letters wait", ""),
+        ]
+    assert [one[0] for one in found(data, "mail")] == [WARNING, WRONG]
+    text = "sso: {enabled: true}"
+    with closing(open_database(data)) as database:
+        Store(database, Keyring.open(data / "keys.json")).apply(Document.parse(text), references=References(tmp_path))
+    assert found(data, "mail")[1][:2] == (WARNING, "nobody can be written to, and 1 letters wait")
 
 
 def test_a_damaged_database_is_wrong(data):
