@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from backends.loading import Loaded
 from gateway.authenticators import Authenticator, Credential, Tools, Verifying
@@ -23,6 +22,7 @@ from gateway.configuration.objects import Definition
 from gateway.identification import Consumers, Security
 from gateway.linked import Linked
 from gateway.linking import SENT, Proving
+from gateway.notices import lifetime_here, notices_of
 from gateway.permission import Admission, Authority
 from gateway.pipeline import answer_options
 from gateway.quotas import Limits
@@ -31,7 +31,6 @@ from gateway.routes import Routes
 from security.address_files import AddressFiles, AddressSet
 from security.credentials import ApiKeys
 from specs.exchange import Identity
-from specs.lifetime import Lifetime, Moment
 from specs.problems import ConfigurationError
 from specs.registry import Registry
 
@@ -232,7 +231,7 @@ class Compiler:
         tunings = {service: configuration.find("services", service) for service in services}
         named = {name for alternative in settings.security for name in alternative}
         definitions = [configuration.find("security", name) for name in sorted(named)]
-        lifetimes = {service: _lifetime(settings, tunings[service], deployed[service]) for service in services}
+        lifetimes = {service: lifetime_here(settings, tunings[service], deployed[service]) for service in services}
         docs = docs_of(configuration)
         ends = bool(lifetime_of(settings) or any(lifetimes.values()))
         key = (
@@ -392,35 +391,6 @@ class Shared:
     configuration: Configuration
     people: SingleSignOn | None
     users: Mapping[str, tuple[AddressSet, AddressSet]]
-
-
-def _lifetime(settings: Any, tuning: Definition | None, deployed: Deployed | None) -> Lifetime:
-    """What callers of a service by a channel are told of its end: the channel's word goes before the service's."""
-    said = lifetime_of(settings).over(lifetime_of(tuning.settings if tuning is not None else None))
-    if deployed is None:
-        return said
-    deprecated, sunset = (
-        Moment(text) if text else None for text in (deployed.contract.deprecated, deployed.contract.sunset)
-    )
-    return said.over(Lifetime(deprecated, sunset))
-
-
-def notices_of(
-    own: Lifetime, services: Mapping[str, Lifetime], deployed: Mapping[str, Deployed | None], docs: str
-) -> dict[str, tuple[tuple[str, str], ...]]:
-    """The headers of a channel's answers by service, those of the channel itself under the empty name.
-
-    *docs* is where the documentation is, if anywhere.
-    """
-    notices = {"": own.headers(docs)}
-    for service, lifetime in services.items():
-        one = deployed[service]
-        name = one.name if one is not None else service
-        if lifetime:
-            notices[name] = lifetime.headers(f"{docs}/services/{quote(name)}" if docs else "")
-            if len(services) == 1:
-                notices[""] = notices[name]
-    return notices
 
 
 def consumers_of(definitions: Iterable[Definition]) -> Consumers:
