@@ -9,7 +9,11 @@ from visitor import Visitor
 
 from gateway.accounts.languages import LANGUAGES, choose
 from gateway.accounts.page import FOLDER
+from gateway.built_in import built_in_channels
+from gateway.configuration.kinds import Sso
+from gateway.configuration.objects import Configuration, Definition
 from specs.problems import CODES as COMMON
+from specs.problems import ConfigurationError
 from sso.problems import CODES
 from sso.workflow import STATES
 
@@ -145,3 +149,41 @@ def test_there_is_no_such_page(visitor):
     assert (answer.status, answer.heading) == (404, "There is no such page")
     assert visitor.send("GET", "/sso/v1/nothing", accept="application/json").exchange.problem is None
     assert visitor.answer.headers["content-type"] == "application/problem+json"
+
+
+def channels_of(**settings):
+    definition = Definition("sso", "", "", Sso.read({"enabled": True, **settings}), "digest", 1)
+    return built_in_channels(Configuration(1, {("sso", ""): definition}))
+
+
+def test_the_pages_are_a_channel_that_can_be_moved_limited_and_switched_off():
+    there = channels_of()["accounts"].settings
+    assert (there.path, list(there.methods), there.application) == ("/sso", ["GET", "POST"], "accounts")
+    moved = channels_of(path="/people", allow=["10.0.0.0/8"])["accounts"].settings
+    assert (moved.path, list(moved.allow)) == ("/people", ["10.0.0.0/8"])
+    off = channels_of(pages={"enabled": False})
+    assert "accounts" not in off
+    assert len(off) > 30
+
+
+def test_pages_below_another_path_lead_nowhere_else(world):
+    moved = Visitor(world.emptied(), mount="/people/of/acme")
+    world.person()
+    page = moved.log_in()
+    assert page.heading == "Profile"
+    addresses = page.page.xpath("//@href | //@src | //@action")
+    assert all(address.startswith(("/people/of/acme/", "#")) for address in addresses)
+
+
+@pytest.mark.parametrize(
+    ("pages", "remedy"), [
+        ({"colour": "blue"}, "#4f46e5"), ({"origins": ["https://app.example/path"]}, "https://app.example.org"),
+        ({"origins": ["*"]}, "https://app.example.org"), ({"home": "//evil.example"}, "a path"), ({"logo": "logo.png"}, "logo.svg"),
+        ({"terms": "javascript:alert(1)"}, "https://example.org/terms"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_refused_with_the_remedy(pages, remedy):
+    with pytest.raises(ConfigurationError) as caught:
+        Sso.read({"pages": pages})
+    assert remedy in str(caught.value)
+    assert f"pages.{next(iter(pages))}" in str(caught.value)
