@@ -5,8 +5,9 @@ A page is shown again with what is wrong beside each field, and its status is th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -192,6 +193,7 @@ def render(
     text = environment().get_template(template).render(
         visit=visit, t=_translator(visit), wrong=Wrong(visit), site_name=visit.sso.settings.site_name, pages=pages,
         languages=LANGUAGES.values(), language=visit.language, url=visit.url, area=area, here=visit.path,
+        asset=lambda name: visit.url(f"/assets/{name}", v=_version(pages, visit.sso.settings.site_name)),
         notice=notice if notice in _NOTICES and visit.problem is None else "", now=visit.sso.clock(), **values,
     )  # fmt: skip
     response = visit.response
@@ -254,6 +256,14 @@ def _translator(visit: Visit) -> Any:
         return Markup(visit.language.say(name, **safe))  # noqa: S704
 
     return t
+
+
+@lru_cache(maxsize=16)
+def _version(pages: PageRules, site_name: str) -> str:
+    """What differs whenever a style sheet, a script or the logo does."""
+    files = [path.read_bytes() for path in sorted((FOLDER / "static").iterdir())]
+    brand = [text.encode() for text in (pages.colour, pages.css, pages.logo, site_name)]
+    return hashlib.blake2b(b"\0".join([*files, *brand]), digest_size=6).hexdigest()
 
 
 @cache

@@ -93,19 +93,18 @@ class Assets:
 
     def on_get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         """Answer with the file of that name."""
-        rules: PageRules = people_of(request).settings.pages
+        settings = people_of(request).settings
         if name in _FILES:
             response.content_type, response.data = _FILES[name], _file(name)
-            response.set_header("Cache-Control", "public, max-age=3600")
         elif name == "brand.css":
-            response.content_type, response.data = _CSS, brand(rules).encode()
-            response.set_header("Cache-Control", "public, no-cache")
+            response.content_type, response.data = _CSS, brand(settings.pages).encode()
         elif name == "logo":
-            found = mark(rules.logo, people_of(request).settings.site_name, rules.colour)
+            found = mark(settings.pages.logo, settings.site_name, settings.pages.colour)
             response.content_type, response.data = found.content_type, found.body
-            response.set_header("Cache-Control", "public, no-cache")
         else:
             raise falcon.HTTPNotFound
+        # What pages ask for has a digest of it in its address (`gateway.accounts.page`): another content is another address.
+        response.set_header("Cache-Control", "public, max-age=86400")
         response.set_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox")
 
 

@@ -139,7 +139,10 @@ def test_the_brand_is_that_of_the_settings(world, visitor):
     assert ".card { border: 0; }" in sheet.text
     assert sheet.headers["content-type"].startswith("text/css")
     assert visitor.send("GET", "/sso/assets/logo").headers["content-type"] == "image/svg+xml"
-    assert visitor.send("GET", "/sso/assets/accounts.css").headers["cache-control"] == "public, max-age=3600"
+    before = page.page.xpath("//link[@rel='stylesheet']/@href")
+    assert all(visitor.send("GET", one).headers["cache-control"] == "public, max-age=86400" for one in before)
+    world.configure(pages={"colour": "#112233"})
+    assert set(visitor.get("/login").page.xpath("//link[@rel='stylesheet']/@href")).isdisjoint(before)
     for name in ("nothing", "..%2f..%2fpage.py", "__init__.py"):
         assert visitor.send("GET", f"/sso/assets/{name}").status == 404
 
