@@ -92,7 +92,8 @@ class Audit:
         # WHY: the head is read first: records that are appended meanwhile come after it.
         head = self.database.read(lambda connection: connection.execute(select(tables.audit_head)).first())
         before, last = _START, 0
-        seen = not checkpoint
+        # A checkpoint of the time before the first record holds whatever came after.
+        seen = not checkpoint or known == "0"
         while True:
             rows = self.database.read(lambda connection, last=last: _after(connection, last))  # type: ignore[misc]
             for row in rows:

@@ -53,6 +53,23 @@ def test_S46_a_checkpoint_kept_elsewhere_shows_that_the_end_and_the_head_were_tu
     assert world.sso.audit.verify(late).bad == 4
 
 
+def test_a_checkpoint_from_before_the_first_record_holds_whatever_came_after(world):
+    empty = world.sso.audit.checkpoint()
+    assert world.sso.audit.verify(empty) == Verdict(0)
+    fill(world, 2)
+    assert world.sso.audit.verify(empty) == Verdict(2)
+    assert world.sso.audit.holds(empty)
+
+
+def test_a_checkpoint_holds_while_its_record_is_there_as_it_was(world):
+    fill(world, 2)
+    kept = world.sso.audit.checkpoint()
+    fill(world, 2)
+    assert world.sso.audit.holds(kept)
+    world.database.write(lambda c: c.execute(delete(tables.audit).where(tables.audit.c.sequence == 2)))
+    assert not world.sso.audit.holds(kept)
+
+
 def test_S46_a_line_break_in_a_record_stays_in_one_record(world):
     caller = Caller(cid="a\r\nb", reason="for\nfun")
     world.database.write(lambda c: world.sso.audit.record(c, "test", caller, details={"x": "1\r\n2"}))
