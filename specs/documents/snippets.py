@@ -8,6 +8,7 @@ curl https://api.example.com/hello/Ann
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pprint import pformat
@@ -100,7 +101,7 @@ def python(call: Request) -> str:
     if call.is_json:
         arguments.append(f"json={_python(call.value)}")
     elif call.body:
-        arguments.append(f'data="""{call.body}""".encode()')
+        arguments.append(f'data="""{_tripled(call.body)}""".encode()')
     inside = ",\n".join(
         indent(argument, "    ") if "\n" not in argument else "    " + argument.replace("\n", "\n    ")
         for argument in arguments
@@ -126,7 +127,8 @@ def javascript(call: Request) -> str:
     if call.is_json:
         options.append(f"body: JSON.stringify({_indented(call.value, 2)})")
     elif call.body:
-        options.append(f"body: `{call.body}`")
+        escaped = call.body.replace("\\", "\\\\").replace("`", "\\`").replace("${", "\\${")
+        options.append(f"body: `{escaped}`")
     inside = ", {\n  " + ",\n  ".join(options) + ",\n}" if options else ""
     read = "text" if _is_xml(call) else "json"
     return (
@@ -136,24 +138,28 @@ def javascript(call: Request) -> str:
 
 
 def php(call: Request) -> str:
-    """PHP, with its cURL extension."""
-    headers = [f"{name}: {value}" for name, value in call.headers]
-    if call.is_json:
-        headers.append("Content-Type: application/json")
-    lines = ["<?php", f"$curl = curl_init({_php(call.url)});", "curl_setopt_array($curl, ["]
-    lines.append("    CURLOPT_RETURNTRANSFER => true,")
-    if call.method != "GET":
-        lines.append(f"    CURLOPT_CUSTOMREQUEST => '{call.method}',")
+    """PHP, with its own streams: they need no extension."""
+    headers = [_php(f"{name}: {value}") for name, value in call.headers]
     if call.basic:
-        lines.append(f"    CURLOPT_USERPWD => '{USERNAME}:{PASSWORD}',")
-    if headers:
-        lines.append(f"    CURLOPT_HTTPHEADER => [{', '.join(_php(header) for header in headers)}],")
+        headers.insert(0, f"'Authorization: Basic ' . base64_encode('{USERNAME}:{PASSWORD}')")
     if call.is_json:
-        lines.append(f"    CURLOPT_POSTFIELDS => json_encode({_php_value(call.value)}),")
+        headers.append("'Content-Type: application/json'")
+    options = []
+    if call.method != "GET":
+        options.append(f"'method' => '{call.method}',")
+    if headers:
+        options.append(f"'header' => [{', '.join(headers)}],")
+    if call.is_json:
+        options.append(f"'content' => json_encode({_php_value(call.value)}),")
     elif call.body:
-        lines.append(f"    CURLOPT_POSTFIELDS => {_php(call.body)},")
+        options.append(f"'content' => {_php(call.body)},")
+    options.append("'ignore_errors' => true,")
+    inside = "\n".join(f"    {option}" for option in options)
     read = "echo $answer;" if _is_xml(call) else "print_r(json_decode($answer, true));"
-    return "\n".join([*lines, "]);", "$answer = curl_exec($curl);", read])
+    return (
+        f"<?php\n$context = stream_context_create(['http' => [\n{inside}\n]]);\n"
+        f"$answer = file_get_contents({_php(call.url)}, false, $context);\n{read}"
+    )
 
 
 def java(call: Request) -> str:
@@ -165,7 +171,7 @@ def java(call: Request) -> str:
     headers = (("Content-Type", "application/json"), *call.headers) if call.is_json else call.headers
     lines += [f"    .header({json.dumps(name)}, {json.dumps(value)})" for name, value in headers]
     if call.body:
-        text = '"""\n' + indent(call.body.rstrip("\n"), " " * 8) + '"""'
+        text = '"""\n' + indent(_tripled(call.body.rstrip("\n")), " " * 8) + '"""'
         lines.append(f'    .method("{call.method}", HttpRequest.BodyPublishers.ofString({text}))')
     elif call.method != "GET":
         lines.append(f'    .method("{call.method}", HttpRequest.BodyPublishers.noBody())')
@@ -192,7 +198,9 @@ def csharp(call: Request) -> str:
         else:
             lines.append(f"request.Headers.Add({json.dumps(name)}, {json.dumps(value)});")
     if call.body:
-        text = '"""\n' + indent(call.body.rstrip("\n"), "    ") + '\n    """'
+        # A raw text ends at as many quotes as it began with: one more than it has in a row.
+        quotes = '"' * max(3, 1 + max(map(len, re.findall('"+', call.body)), default=0))
+        text = f"{quotes}\n" + indent(call.body.rstrip("\n"), "    ") + f"\n    {quotes}"
         lines.append(f'request.Content = new StringContent({text}, Encoding.UTF8, "{media_type}");')
     lines += [
         "using var answer = await client.SendAsync(request);",
@@ -222,6 +230,14 @@ def zeep(interface: Interface, operation: Operation, wsdl: str) -> str:
             f"print(client.service.{operation.action}({arguments}))"
         )  # fmt: skip
     return f"import zeep\n\nclient = zeep.Client({json.dumps(wsdl)})\nprint(client.service.{operation.action}({arguments}))"
+
+
+def _tripled(text: str) -> str:
+    """*text* as it stands between three quotes."""
+    # SECURITY: a body may hold what a caller once sent: it must not end the text and go on as code.
+    return (
+        text.replace("\\", "\\\\").replace('"', '\\"') if '""' in text or "\\" in text or text.endswith('"') else text
+    )
 
 
 def _text(value: Any) -> str:
