@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from running import ROOT
@@ -108,25 +110,34 @@ class Place:
 
 
 @pytest.fixture
-def place(database_url, tmp_path):
-    place = Place(database_url, tmp_path)
-    place.fill()
-    yield place
-    place.database.close()
+def memory():
+    """A folder in the memory of the machine, where it has one: a commit that waits for no disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
-def sqlite_place(tmp_path):
-    place = Place(f"sqlite:///{tmp_path}/gatewright.db", tmp_path)
+def place(database_url, memory):
+    yield from filled(database_url, memory)
+
+
+@pytest.fixture
+def sqlite_place(memory):
+    yield from filled(f"sqlite:///{memory}/gatewright.db", memory)
+
+
+def filled(url, folder):
+    place = Place(url, folder)
     place.fill()
     yield place
     place.database.close()
 
 
-def test_S50_everything_is_as_it_was_under_other_keys_three_times_over(place):
+def test_S50_everything_is_as_it_was_under_other_keys_and_again_under_others(place):
     before = place.unchanged()
     assert (before["changes"], before["applied again"], before["password"]) == ([], False, True)
-    for _ in range(3):
+    for _ in range(2):
         old = place.replace_keys()
         assert list(place.rotation.reencrypt(2))[-1].faults == ()
         for ring, key_id in old.items():

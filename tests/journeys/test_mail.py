@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from mail_sink import mail_sink, make_certificate
 from people import PASSWORD
+from program import invoke
 from running import eventually, gateway
 from sqlalchemy import update
 
@@ -59,6 +60,34 @@ def test_who_signs_up_is_written_to_and_the_link_confirms(served):
     assert running.post("/sso/v1/signup/confirm", json={"token": token}).json() == {"status": "active"}
     assert eventually(lambda: len(sink.to("ann@example.org")) == 2, 60)
     assert sink.to("ann@example.org")[1]["Subject"] == "Welcome to Acme"
+
+
+def test_what_a_command_does_holds_at_once_for_every_worker(served):
+    running, _ = served
+
+    def shell(*words, stdin=None):
+        done = invoke(["sso", *words, "--data", str(running.data)], input=stdin)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    shell("create-user", "kim", "--email", "kim@example.org", "--no-must-change", "--password-stdin", stdin=PASSWORD)
+    given = {"username": "kim", "password": PASSWORD}
+    tokens = [running.post("/sso/v1/login", json=given).json()["token"] for _ in range(2)]
+
+    def statuses():
+        bearers = [{"Authorization": f"Bearer {token}"} for token in tokens]
+        return {running.get("/sso/v1/session", headers=bearer).status_code for bearer in bearers for _ in range(4)}
+
+    assert statuses() == {200}
+    shell("lock", "kim", "--reason", "left the company")
+    assert statuses() == {401}
+    assert running.post("/sso/v1/login", json=given).json()["code"] == "account-locked"
+    shell("unlock", "kim")
+    tokens = [running.post("/sso/v1/login", json=given).json()["token"]]
+    assert statuses() == {200}
+    shell("sessions", "revoke", "kim")
+    assert statuses() == {401}
+    assert shell("audit", "verify").endswith("\n")
 
 
 def test_a_letter_outlives_the_worker_that_was_sending_it(served):
