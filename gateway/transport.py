@@ -103,7 +103,7 @@ class Transport:
         """Take *octets*, which came raw, for what comes next; what is in clear already."""
         return octets
 
-    def send(self, octets: bytes, seconds: float, rate: float) -> None:
+    def send(self, octets: bytes | memoryview, seconds: float, rate: float) -> None:
         """Send everything. Raises Late where it waits for more than *seconds*, of which *rate* bytes sent earn one; Gone."""
         try:
             sent = self._send(octets)
@@ -231,7 +231,7 @@ class TlsTransport(Transport):
             except (ssl.SSLError, OSError):
                 return b""
 
-    def send(self, octets: bytes, seconds: float, rate: float) -> None:
+    def send(self, octets: bytes | memoryview, seconds: float, rate: float) -> None:
         """As of a transport, enciphered."""
         view = memoryview(octets)
         while view:

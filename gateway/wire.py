@@ -38,6 +38,8 @@ log = logging.getLogger("gatewright.wire")
 
 #: Longer heads are read anew each time: of every connection one may be kept.
 LONGEST_KNOWN = 2048
+#: PERF: the kernel takes megabytes at once for whoever does not read them, 1 ms each, and everybody else waits for that.
+LARGEST_WRITE = 256 * 1024
 RETRY_SOON = (("Retry-After", "1"),)
 
 
@@ -443,7 +445,11 @@ class Connection:
             if len(content) > LARGEST_READ:
                 # SECURITY: A35. Joined, each slow reader of a long answer would have a copy of it.
                 self.transport.send(head, bounds.write_seconds, bounds.rate)
-                self.transport.send(content, bounds.write_seconds, bounds.rate)
+                view = memoryview(content)
+                for begin in range(0, len(content), LARGEST_WRITE):
+                    if begin:
+                        gevent.sleep(0)
+                    self.transport.send(view[begin : begin + LARGEST_WRITE], bounds.write_seconds, bounds.rate)
             else:
                 self.transport.send(head + content, bounds.write_seconds, bounds.rate)
         else:

@@ -1,8 +1,11 @@
 """A crowd of clients of one process: slow ones that hold on to what they have, and a well-behaved one with a watch."""
 
 import json
+import select
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -11,69 +14,95 @@ from wires import read_answer
 POST = b'POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"text":"x"}'
 
 
+KINDS = ("head", "body", "reader")
+
+
 class Crowd:
-    """*count* connections each of slow heads, slow bodies and slow readers; each comes back when it is cut off."""
+    """*count* connections each of slow heads, slow bodies and slow readers; each comes back when it is cut off.
+
+    They are in a process of their own, so that the watch of a well-behaved client is not theirs, and each does something once
+    in *pause* seconds, at a moment of its own. *cut_off* counts by kind how often one was.
+    """
 
     def __init__(self, address, count, pause=0.5, source="127.0.0.2"):
-        self.address = address
-        self.count = count
-        self.pause = pause
-        self.source = source
-        self.cut_off = {"head": 0, "body": 0, "reader": 0}
-        self.turned_away = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.cut_off = dict.fromkeys(KINDS, 0)
+        self.connected = 0
+        self._words = [*map(str, address), str(count), str(pause), source]
 
     def __enter__(self):
-        self._thread.start()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *self._words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         return self
 
+    def _read(self):
+        for line in self._process.stdout:
+            told = json.loads(line)
+            self.connected = told.pop("connected")
+            self.cut_off = told
+
     def __exit__(self, *problem):
-        self._stop.set()
-        self._thread.join(30)
+        self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(30)
+        self._process.stdout.close()
 
-    def _connect(self, kind):
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.bind((self.source, 0))
-        sock.settimeout(5)
-        sock.connect(self.address)
-        first = {
-            "head": b"GET /echo HTTP/1.1\r\nHost: a\r\n",
-            "body": b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{",
-            "reader": b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
-        }[kind]
-        sock.sendall(first)
-        sock.setblocking(False)
-        return sock
 
-    def _run(self):
-        kinds = [kind for kind in self.cut_off for _ in range(self.count)]
-        socks = dict.fromkeys(range(len(kinds)))
-        while not self._stop.is_set():
-            for number, kind in enumerate(kinds):
-                try:
-                    if socks[number] is None:
-                        socks[number] = self._connect(kind)
-                    elif kind == "reader":
-                        # A reset is seen at once, and not when what has come is read.
-                        if socks[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or not socks[number].recv(64):
-                            raise ConnectionResetError
-                    else:
-                        socks[number].send(b"X: y\r\n" if kind == "head" else b" ")
-                        if socks[number].recv(1000):
-                            raise ConnectionResetError
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    self.cut_off[kind] += 1
-                    if socks[number] is not None:
-                        socks[number].close()
-                    socks[number] = None
-            self._stop.wait(self.pause)
-        for sock in socks.values():
+def be_slow(host, port, count, pause, source):
+    """What the process of a crowd does, until its standard input ends."""
+    address, pause = (host, int(port)), float(pause)
+    kinds = [kind for _ in range(int(count)) for kind in KINDS]
+    socks = [None] * len(kinds)
+    cut_off = dict.fromkeys(KINDS, 0)
+    told = began = time.monotonic()
+    turn = 0
+    while not select.select([sys.stdin], [], [], max(0.0, began + turn * pause / len(kinds) - time.monotonic()))[0]:
+        number = turn % len(kinds)
+        turn += 1
+        kind, sock = kinds[number], socks[number]
+        try:
+            if sock is None:
+                socks[number] = connect_slowly(address, kind, source)
+            elif kind == "reader":
+                # A reset is seen at once, and not when what has come is read.
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or not sock.recv(64):
+                    raise ConnectionResetError
+            else:
+                sock.send(b"X: y\r\n" if kind == "head" else b" ")
+                if sock.recv(1000):
+                    raise ConnectionResetError
+        except BlockingIOError:
+            pass
+        except OSError:
+            cut_off[kind] += 1
             if sock is not None:
                 sock.close()
+            socks[number] = None
+        if time.monotonic() - told > 0.2:
+            told = time.monotonic()
+            print(json.dumps({"connected": sum(sock is not None for sock in socks), **cut_off}), flush=True)
+
+
+def connect_slowly(address, kind, source):
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.bind((source, 0))
+    sock.settimeout(5)
+    sock.connect(address)
+    first = {
+        "head": b"GET /echo HTTP/1.1\r\nHost: a\r\n",
+        "body": b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{",
+        "reader": b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
+    }[kind]
+    sock.sendall(first)
+    sock.setblocking(False)
+    return sock
 
 
 def percentile(values, share):
@@ -148,3 +177,7 @@ def json_post(path, value):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
     head = b"POST %b HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     return head % (path, len(body)) + body
+
+
+if __name__ == "__main__":
+    be_slow(*sys.argv[1:])

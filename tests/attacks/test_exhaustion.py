@@ -259,24 +259,34 @@ def test_overload_is_shed_at_once_and_passes(served):
 
 # the same for minutes: make soak
 
+#: A machine with other work makes times longer and never shorter: of several rounds the least counts.
+ROUNDS = 4
+
 
 @pytest.mark.soak
 def test_A35_two_hundred_of_each_kind_of_slow_client_leave_the_others_their_speed(tmp_path):
     document = DOCUMENT.format(patience="10s", requests=1000, upstream="http://127.0.0.1:9")
-    with gateway(tmp_path, document, SERVICES) as running:
-        with running.connect() as sock:
-            address = sock.getpeername()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with gateway(tmp_path, document, SERVICES) as running, gateway(elsewhere, document, SERVICES) as other:
+        with running.connect() as sock, other.connect() as another:
+            address, address_elsewhere = sock.getpeername(), another.getpeername()
         ask_often(address, 2000)
         alone, crowded = [], []
-        for _ in range(3):
-            alone.append(percentile(ask_often(address, 5000, pause=0.001), 0.99))
+        print()
+        for number in range(ROUNDS):
+            # Without them: they are there too, and cost the machine the same, but have come to another gateway.
+            with Crowd(address_elsewhere, 200) as crowd:
+                assert eventually(lambda crowd=crowd: crowd.connected >= 600, seconds=60)
+                alone.append(percentile(ask_often(address, 5000, pause=0.001), 0.99))
             with Crowd(address, 200) as crowd:
-                time.sleep(3)
+                assert eventually(lambda crowd=crowd: crowd.connected >= 600, seconds=60)
                 crowded.append(percentile(ask_often(address, 5000, pause=0.001), 0.99))
-        print(
-            f"p99 alone {[round(1e6 * p) for p in alone]} us, with 600 slow clients {[round(1e6 * p) for p in crowded]} us"
-        )
-        print("cut off:", crowd.cut_off)
+            print(
+                f"round {number + 1}: p99 {alone[-1] * 1e6:.0f} us, with 600 slow clients attached {crowded[-1] * 1e6:.0f} us;"
+                f" cut off and back {crowd.cut_off}"
+            )
+        print(f"least p99 of {ROUNDS}: {min(alone) * 1e6:.0f} us, with the crowd {min(crowded) * 1e6:.0f} us")
         assert min(crowded) < 2 * min(alone)
 
 
