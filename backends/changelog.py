@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from backends.breakage import Change, changes
 
@@ -16,11 +16,12 @@ MOST_RELEASES = 20
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One deployed version, and its changes beside the one before."""
+    """One deployed version (or, where *of* says so, one revision of the configuration), and its changes beside the one before."""
 
     version: int
     made_at: datetime
     changes: tuple[Change, ...]
+    of: Literal["version", "revision"] = "version"
 
 
 def releases(deployments: Deployments, most: int = MOST_RELEASES) -> list[Release]:

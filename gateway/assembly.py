@@ -22,7 +22,6 @@ import gevent
 
 from backends.background import Queue
 from backends.cache import sweep_cache
-from backends.changelog import releases
 from backends.clock import utc_now
 from backends.consumer import Consumer
 from backends.examples import Examples, sweep_samples
@@ -32,6 +31,7 @@ from backends.upstreams import Upstreams
 from gateway.anchor import Anchor
 from gateway.bounds import Bounds
 from gateway.commands import key_file
+from gateway.contract_changes import history
 from gateway.journal import Journal
 from gateway.keyrings import KeyUse, sweep_key_users
 from gateway.limit_stores import Stores, durable_store, open_store
@@ -93,7 +93,7 @@ class Gateway:
             lambda: gevent.sleep(0),
             first_use=Nonces(self._limit_store).first_use,
             listener=options.reached_at,
-            history=lambda: releases(self.runtime.deployments),
+            history=lambda: history(self.runtime.store, self.runtime.deployments),
             examples=(examples := Examples(database)),
             recorder=(recorder := Recorder(examples)),
         )

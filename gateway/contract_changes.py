@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from backends.breakage import Change, Effect, compare_messages
+from backends.changelog import MOST_RELEASES, Release, releases
 from backends.gate import Policies, Policy
 from gateway.configuration.document import Warned
 from gateway.configuration.kinds import Gateway, place
@@ -19,6 +20,7 @@ from specs.documents.wsdl import Endpoint
 from specs.problems import ConfigurationError, ConfigurationErrors, nearest
 
 if TYPE_CHECKING:
+    from backends.deployment import Deployments
     from gateway.configuration.document import Key
     from gateway.configuration.store import Store
     from specs.contract import Contract
@@ -122,6 +124,24 @@ def judge(
     if refused:
         raise ConfigurationErrors(refused)
     return warned
+
+
+def history(store: Store, deployments: Deployments, most: int = MOST_RELEASES) -> list[Release]:
+    """What the newest versions of services and revisions of channels changed for callers, the latest first.
+
+    Channels are compared by the contracts that their services have now.
+    """
+    contracts = deployments.contracts()
+    found = releases(deployments, most)
+    for revision, before, after in store.channels_changed(most):
+        changes = tuple(
+            change
+            for change in channel_changes(before, after, contracts)
+            if change.wsdl != "safe" or change.json != "safe"
+        )
+        if changes:
+            found.append(Release(revision.revision, revision.at, changes, "revision"))
+    return sorted(found, key=lambda release: release.made_at, reverse=True)[:most]
 
 
 def channel_changes(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backends.changelog import releases
 from backends.examples import Examples
+from gateway.contract_changes import history
 from gateway.documentation import files
 from gateway.documentation.assets import asset
 from gateway.documentation.audience import Audience
@@ -43,7 +43,7 @@ def export(installation: Installation, folder: Path) -> Iterator[Path]:
             lambda: None,
             first_use=Nonces(store).first_use,
             listener="http://127.0.0.1:8000",
-            history=lambda: releases(runtime.deployments),
+            history=lambda: history(runtime.store, runtime.deployments),
             examples=Examples(installation.database),
         )
         configuration = runtime.store.load()

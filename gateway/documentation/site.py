@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -250,13 +250,14 @@ class Site:
         return self._page("graph.html", "graph", drawn=draw(invokes), pairs=pairs)
 
     def _changelog(self) -> str:
-        known = self.interface.contracts
+        channels = {operation.channel for operation in self.interface.operations}
         shown = []
         for release in self.releases():
-            # A service that is gone is told of to those who are shown everything: nobody may call it, so nobody may be told.
+            known = self.interface.contracts if release.of == "version" else channels
+            # What is gone is told of to those who are shown everything: nobody may call it, so nobody may be told.
             kept = tuple(c for c in release.changes if c.service in known or self.docs.shows == "everything")
             if kept:
-                shown.append(Release(release.version, release.made_at, kept))
+                shown.append(replace(release, changes=kept))
         return self._page("changelog.html", "changelog", releases=shown, words=_CHANGES)
 
     def _types(self) -> str:

@@ -1,6 +1,7 @@
 """Revisions: all of a document or nothing, one writer wins, nothing is lost, and a dump is what was applied."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -528,3 +529,43 @@ def test_what_a_definition_cannot_lend_is_refused_with_the_remedy(place):
     document["connections"]["erp"]["security"] = "partners"
     with pytest.raises(ConfigurationError, match="only a hash is stored for 'partners'"):
         place.apply(document)
+
+
+def test_what_revisions_did_to_channels_is_looked_back_on(place):
+    def channels(**paths):
+        made = {name: {"type": "rest", "path": path, "service": "s"} for name, path in paths.items()}
+        return {"channels": made, "limits": {"few": {"rules": "* = 1/s"}}}
+
+    place.apply(channels(a="/a", b="/b"))
+    place.apply(channels(a="/c"))
+    place.apply({**channels(a="/c", d="/d"), "limits": {}})
+    place.apply(channels(a="/e", d="/d"))
+    looked = [
+        (
+            revision.revision,
+            {name: way.settings.path for name, way in before.items()},
+            {name: way.settings.path for name, way in after.items()},
+        )
+        for revision, before, after in place.store.channels_changed(20)
+    ]
+    assert looked == [(4, {"a": "/c"}, {"a": "/e"}), (2, {"a": "/a", "b": "/b"}, {"a": "/c"})]
+    assert [revision.revision for revision, _, _ in place.store.channels_changed(2)] == [4]
+
+
+def test_a_channel_that_breaks_callers_is_told_of_refused_or_let_pass(place):
+    def document(policy, path):
+        channel = {"type": "rest", "path": path, "methods": ["GET"], "service": "s"}
+        return {"gateway": {"contract_changes": policy}, "channels": {"a": channel}}
+
+    assert place.apply(document("refuse", "/a")).warnings == ()
+    told = "channels.a: the path was /a and is /b (breaks JSON clients)"
+    with pytest.raises(ConfigurationError, match=re.escape(told)):
+        place.apply(document("refuse", "/b"))
+    assert [
+        str(one) for one in place.apply(document("refuse", "/b"), dry_run=True, contract_changes="warn").warnings
+    ] == [told]
+    assert [str(one) for one in place.apply(document("warn", "/b")).warnings] == [told]
+    assert place.apply(document("allow", "/c")).warnings == ()
+    assert [str(one) for one in place.store.rollback(1).warnings] == [
+        "channels.a: the path was /c and is /a (breaks JSON clients)"
+    ]

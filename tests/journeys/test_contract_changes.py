@@ -121,6 +121,11 @@ def test_a_channel_that_breaks_its_callers_is_refused_and_a_rollback_never(serve
     assert taken.json()["warnings"] == [
         {"path": "channels.rate", "message": "the path was /rate and is /rates (breaks JSON clients)"}
     ]
+    # Whoever may call what is there now reads what became of it.
+    told = eventually(
+        lambda: (page := served.get("/docs/changelog").text) and "the path was /rate and is /rates" in page, PATIENCE
+    )
+    assert told
     (served.data / "gone.yaml").write_text("format: 1\ngateway: {contract_changes: refuse}")
     served.command("config", "apply", str(served.data / "gone.yaml"), expected=1)
     served.command("config", "apply", str(served.data / "gone.yaml"), "--contract-changes", "allow")
