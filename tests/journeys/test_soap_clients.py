@@ -77,6 +77,7 @@ class TestZeep:
         assert answer["address"].pop("zip") is None
         assert [tag or "" for tag in answer.pop("tags")] == sent.pop("tags")
         assert answer == sent
+        done("zeep", dotted(version), *FEATURES[:-2])
 
     def test_absent_null_and_empty_are_three_things(self, served, version):
         client = zeep_client(served.url + "/soap/orders", version)
@@ -110,6 +111,7 @@ class TestZeep:
             client.service.FindOrder(number=500)
         assert caught.value.code == ("soap:Server" if version == "11" else "soap:Receiver")
         assert "kaboom" not in str(caught.value)
+        done("zeep", dotted(version), "fault")
 
     def test_input_faults_are_in_the_detail(self, served, version):
         client = zeep_client(served.url + "/soap/orders", version)
@@ -130,6 +132,7 @@ class TestZeep:
         with pytest.raises(zeep.exceptions.Fault) as caught:
             client.service.FindOrder(number=1)
         assert client.wsdl.types.deserialize(caught.value.detail[0]).code == "unauthenticated"
+        done("zeep", dotted(version), "401")
 
     @pytest.mark.parametrize("digest", [False, True])
     def test_a_username_token(self, served, version, digest):
@@ -170,11 +173,13 @@ class TestSuds:
         assert [(line.number, line.item, line.price) for line in answer.lines] == [
             (1, "book", decimal.Decimal("1.50")), (2, "pen", decimal.Decimal("0.10")),
         ]  # fmt: skip
+        done("suds", "1.1", *(name for name in FEATURES[:-2] if name != "null"))
 
     def test_null_is_sent_as_null(self, client):
         from suds import null
 
         assert "note=NoneType" in str(client.service.PlaceOrder(**{**order(), "scan": "AA==", "note": null()}).received)
+        done("suds", "1.1", "null")
 
     def test_a_refusal_is_a_typed_fault(self, client):
         import suds
@@ -184,6 +189,7 @@ class TestSuds:
         fault = caught.value.fault
         assert (fault.faultcode, fault.faultstring) == ("soap:Client", "There is no order 404 ✓")
         assert (fault.detail.GatewayFault.status, fault.detail.GatewayFault.code) == ("404", "no-such-order")
+        done("suds", "1.1", "fault")
 
     def test_http_basic(self, served):
         from suds.client import Client
@@ -195,6 +201,11 @@ class TestSuds:
         transport = HttpAuthenticated(username=PARTNER[0], password=PARTNER[1])
         client = Client(served.url + "/soap/secured?wsdl&soap=1.1", cache=None, transport=transport)
         assert client.service.PlaceOrder(**{**order(), "scan": "AA=="}).caller == "api"
+        done("suds", "1.1", "401")
+
+
+def dotted(version):
+    return ".".join(version)
 
 
 def run(command, folder, **more):
@@ -203,33 +214,48 @@ def run(command, folder, **more):
     return done.stdout
 
 
-def check_calls(calls):
-    """What clients in other languages print: one JSON document with what each call gave."""
+def features(calls):
+    """What a client in another language did as it should, of the JSON document with what each of its calls gave."""
     placed, listed, faults = calls["placed"], calls["listed"], calls["faults"]
-    assert placed["received"] == RECEIVED.replace(
-        ";note=NoneType", "" if "note" not in calls["sent"] else ";note=NoneType"
-    )
-    assert placed["customer"] == TEXT
-    assert int(placed["number"]) == 9007199254740991
-    assert (placed["urgent"], placed["segment"]) == (True, "gold")
-    assert placed["day"].startswith("2026-01-31")
-    assert placed["made_at"].startswith("2026-01-31T12:30:15")
-    assert decimal.Decimal(placed["total"]) == decimal.Decimal("1234.50")
-    assert float(placed["weight"]) == 0.1
-    assert base64.b64decode(placed["scan"]) == SCAN
-    assert [tag or "" for tag in placed["tags"]] == ["a", "", "ż"]
-    assert (placed["address"]["street"], float(placed["address"]["geo"]["lat"])) == ("Main & 1st", 52.25)
-    assert [(int(line["number"]), line["item"], float(line["price"])) for line in placed["lines"]] == [
-        (1, "book", 1.5), (2, "pen", 0.1),
-    ]  # fmt: skip
-    assert [int(one) for one in placed["more"]] == [7]
-    assert placed.get("note") is None
-    assert [(int(row["number"]), row["customer"]) for row in listed] == [(1, "A"), (2, "B")]
-    assert (faults["missing"]["code"], int(faults["missing"]["status"])) == ("no-such-order", 404)
-    assert faults["missing"]["message"] == "There is no order 404 ✓"
-    assert (faults["broken"]["code"], int(faults["broken"]["status"])) == ("internal-error", 500)
-    assert calls["caller"] == "api"
-    assert calls["refused"] is True
+    lines = [(int(line["number"]), line["item"], float(line["price"])) for line in placed["lines"]]
+    address = placed["address"]
+    nulled = calls.get("nulled", placed["received"])
+    return {
+        "simple": (int(placed["number"]), placed["urgent"], float(placed["weight"])) == (9007199254740991, True, 0.1),
+        "Unicode": placed["customer"] == TEXT,
+        "nested": (address["street"], float(address["geo"]["lat"]), lines)
+        == ("Main & 1st", 52.25, [(1, "book", 1.5), (2, "pen", 0.1)]),
+        "list": ([tag or "" for tag in placed["tags"]], [int(one) for one in placed["more"]]) == (["a", "", "ż"], [7])
+        and [(int(row["number"]), row["customer"]) for row in listed] == [(1, "A"), (2, "B")],
+        "null": "note=NoneType" in nulled and placed.get("note") is None,
+        "enum": placed["segment"] == "gold",
+        "date": placed["day"].startswith("2026-01-31") and placed["made_at"].startswith("2026-01-31T12:30:15"),
+        "decimal": decimal.Decimal(placed["total"]) == decimal.Decimal("1234.50"),
+        "binary": base64.b64decode(placed["scan"]) == SCAN,
+        "fault": (faults["missing"]["code"], int(faults["missing"]["status"]), faults["missing"]["message"])
+        == ("no-such-order", 404, "There is no order 404 ✓")
+        and (faults["broken"]["code"], int(faults["broken"]["status"])) == ("internal-error", 500),
+        "401": calls["refused"] is True and calls["caller"] == "api",
+    }
+
+
+FEATURES = ("simple", "Unicode", "nested", "list", "null", "enum", "date", "decimal", "binary", "fault", "401")
+#: What each client was seen to do, by client and SOAP version.
+MATRIX = {}
+
+
+def check_calls(client, version, calls):
+    """Each kind of value came as it was sent, and refusals were understood."""
+    found = MATRIX[client, version] = features(calls)
+    assert tuple(found) == FEATURES
+    assert [name for name, right in found.items() if not right] == [], calls
+    expected = RECEIVED if "nulled" not in calls else RECEIVED.replace(";note=NoneType", "")
+    assert calls["placed"]["received"] == expected
+
+
+def done(client, version, *names):
+    """Note what a client in this process was asserted to do."""
+    MATRIX.setdefault((client, version), {}).update(dict.fromkeys(names, True))
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
@@ -238,7 +264,7 @@ def test_php(served, version):
     if "soap" not in run(["php", "-m"], "/"):
         pytest.skip("server missing: PHP's SoapClient (apt-get install php-soap)")
     calls = json.loads(run(["php", str(CLIENTS / "client.php"), served.url, version], CLIENTS))
-    check_calls(calls)
+    check_calls("PHP SoapClient", version, calls)
 
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
@@ -246,7 +272,9 @@ def test_node_soap(served, version):
     missing("node", "nodejs npm")
     if not (CLIENTS / "node_modules" / "soap").is_dir():
         pytest.skip("server missing: node's soap (npm ci in tests/journeys/soap_clients)")
-    check_calls(json.loads(run(["node", str(CLIENTS / "client.cjs"), served.url, version], CLIENTS)))
+    check_calls(
+        "node soap", version, json.loads(run(["node", str(CLIENTS / "client.cjs"), served.url, version], CLIENTS))
+    )
 
 
 def fetch_wsdl(served, query, path):
@@ -265,7 +293,7 @@ def test_gsoap(served, version, tmp_path):
     names = [f"-DPROXY={name}Proxy", f'-DPROXY_HEADER="soap{name}Proxy.h"', f'-DNAMESPACES="{name}.nsmap"']
     sources = ["client.cpp", "soapC.cpp", f"soap{name}Proxy.cpp"]
     run(["g++", "-O0", "-w", "-std=c++11", *names, *sources, "-o", "client", "-lgsoap++"], tmp_path)
-    check_calls(json.loads(run(["./client", served.url], tmp_path)))
+    check_calls("gSOAP", version, json.loads(run(["./client", served.url], tmp_path)))
 
 
 #: What Debian's libjaxws-java and libjaxb-java bring; the order does not matter.
@@ -307,4 +335,14 @@ def java(soap_gateway, tmp_path_factory):
 
 @pytest.mark.parametrize("version", ["1.1", "1.2"])
 def test_java(served, java, version):
-    check_calls(json.loads(run([*java, served.url, version], "/")))
+    check_calls("JAX-WS", version, json.loads(run([*java, served.url, version], "/")))
+
+
+def test_the_matrix_of_clients_is_whole():
+    """Each client that ran above did everything. ``pytest -rP`` shows the matrix."""
+    print(f"{'':16} SOAP " + " ".join(f"{name:>7}" for name in FEATURES))
+    for (client, version), found in sorted(MATRIX.items()):
+        marks = " ".join(f"{'yes' if found.get(name) else '-':>7}" for name in FEATURES)
+        print(f"{client:16} {version:4} {marks}")
+        # A test that was chosen alone leaves gaps; what was tried was right.
+        assert all(found.values()), (client, version)

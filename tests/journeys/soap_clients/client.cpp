@@ -108,6 +108,15 @@ int main(int, char **argv) {
     for (size_t i = 0; i < listed.item.size(); i++)
         out << (i ? ", " : "") << "{\"number\": " << listed.item[i]->number << ", \"customer\": " << quoted(listed.item[i]->customer) << "}";
     out << "], \"faults\": {\"missing\": " << fault(proxy, 404) << ", \"broken\": " << fault(proxy, 500) << "}";
+    // Once more with null said in so many words: gSOAP leaves such a member out unless it is told otherwise.
+    soap_set_omode(proxy.soap, SOAP_XML_NIL);
+    _ns1__PlaceOrderResponse nulled;
+    if (proxy.PlaceOrder(&order, nulled) != SOAP_OK) {
+        proxy.soap_stream_fault(std::cerr);
+        return 1;
+    }
+    soap_clr_omode(proxy.soap, SOAP_XML_NIL);
+    out << ", \"nulled\": " << quoted(nulled.received);
     std::string secured = base + "/soap/secured";
     proxy.soap_endpoint = secured.c_str();
     bool refused = proxy.PlaceOrder(&order, placed) != SOAP_OK && proxy.soap->status == 401;
