@@ -17,7 +17,8 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -50,6 +51,9 @@ class Stamps:
             self._memory = mmap.mmap(self._file, PLACES * _WORD)
         # One store to an aligned word cannot be seen half done.
         self._words = memoryview(self._memory).cast("Q")
+        if path is not None:
+            with self._lock():
+                self._forget_before_start()
 
     def __getitem__(self, place: int) -> int:
         return self._words[place]
@@ -80,14 +84,27 @@ class Stamps:
             self._file = -1
 
     def _stamp(self, places: Iterable[int]) -> None:
-        # SECURITY: S24. One writer at a time, so that a slower one never puts an older moment over a newer one. The kernel frees
-        # the lock of a process that dies.
-        if self._file >= 0:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
+        # SECURITY: S24. One writer at a time, so that a slower one never puts an older moment over a newer one.
+        with self._lock():
             now = self.clock()
             for place in places:
                 self._words[place] = now
+
+    def _forget_before_start(self) -> None:
+        # WHY: the clock begins anew with the machine. A moment to come is of before that, and nothing of then is remembered.
+        now = self.clock()
+        if max(self._words) > now:
+            for place, stamp in enumerate(self._words):
+                if stamp > now:
+                    self._words[place] = 0
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        # The kernel frees the lock of a process that dies.
+        if self._file >= 0:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
         finally:
             if self._file >= 0:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
