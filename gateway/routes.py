@@ -1,8 +1,8 @@
 """Which channel does a path lead to? A tree of segments, whose cost is the path's length and not the number of channels.
 
-Templates are written as in Falcon: ``/customers/{cust_id}``, ``/orders/{number:int}``, ``/files/{path:path}``,
-``/compare/{base}...{head}``. At each segment a literal is preferred to a mixed segment, that to a converted variable, that
-to a plain one; a choice that leads nowhere is taken back.
+Templates are written as in Falcon: ``/customers/{cust_id}``, ``/orders/{number:int(6)}``, ``/days/{day:dt("%Y-%m-%d")}``,
+``/files/{path:path}``, ``/compare/{base}...{head}``. At each segment a literal is preferred to a mixed segment, that to a
+converted variable, that to a plain one; a choice that leads nowhere is taken back.
 
 >>> routes = Routes()
 >>> routes.add("/customers/{cust_id}", ["GET"], "customers", name="get-customer")
@@ -12,8 +12,11 @@ to a plain one; a choice that leads nowhere is taken back.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -23,23 +26,86 @@ _FIELD = re.compile(r"\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _is_int(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 20
+Check = Callable[[str], bool]
 
 
-def _is_float(text: str) -> bool:
-    return re.fullmatch(r"-?\d{1,20}(\.\d{1,20})?", text, re.ASCII) is not None
+def _between(value: float, min: float | None, max: float | None) -> bool:  # noqa: A002 - Falcon's names
+    return (min is None or value >= min) and (max is None or value <= max)
 
 
-def _is_uuid(text: str) -> bool:
+def _int(num_digits: int | None = None, min: int | None = None, max: int | None = None) -> Check:  # noqa: A002
+    if num_digits is not None and not 1 <= num_digits <= 20:
+        raise ValueError("num_digits is 1 to 20")
+
+    def check(text: str) -> bool:
+        if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 20):
+            return False
+        return (num_digits is None or len(text) == num_digits) and _between(int(text), min, max)
+
+    return check
+
+
+def _float(min: float | None = None, max: float | None = None, finite: bool = True) -> Check:  # noqa: A002
+    if not finite:
+        raise ValueError("only finite numbers are taken")
+    shape = re.compile(r"-?\d{1,20}(\.\d{1,20})?", re.ASCII)
+    return lambda text: shape.fullmatch(text) is not None and _between(float(text), min, max)
+
+
+def _uuid() -> Check:
+    def check(text: str) -> bool:
+        try:
+            return str(UUID(text)) == text.lower()
+        except ValueError:
+            return False
+
+    return check
+
+
+def _dt(format_string: str = "%Y-%m-%dT%H:%M:%S%z") -> Check:
+    datetime.strptime(datetime(2026, 1, 2, tzinfo=UTC).strftime(format_string), format_string)
+
+    def check(text: str) -> bool:
+        try:
+            datetime.strptime(text, format_string)
+        except ValueError:
+            return False
+        return True
+
+    return check
+
+
+def _path() -> Check:
+    return bool
+
+
+#: Falcon's converters: what makes a check of their arguments. The value stays a text, since the service's contract gives it its
+#: type.
+CONVERTERS: dict[str, Callable[..., Check]] = {"int": _int, "float": _float, "uuid": _uuid, "dt": _dt, "path": _path}
+
+
+@cache
+def check_of(converter: str) -> Check:
+    """Which texts a converter as it is written (``int(min=1)``) lets through. Raises ValueError for one that is none.
+
+    >>> check_of("int(2, max=20)")("17"), check_of("int(2, max=20)")("7")
+    (True, False)
+    """
+    word, bracket, rest = converter.partition("(")
+    if word not in CONVERTERS:
+        raise ValueError(f"no converter called '{word}': {nearest(word, CONVERTERS)}")
+    if bracket and not rest.endswith(")"):
+        raise ValueError("a bracket is not closed")
     try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
-#: Which texts a converter lets through; the value stays a text, since the service's contract gives it its type.
-CONVERTERS: dict[str, Callable[[str], bool]] = {"int": _is_int, "float": _is_float, "uuid": _is_uuid, "path": bool}
+        call = ast.parse(f"f({rest[:-1]})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        positional = [ast.literal_eval(argument) for argument in call.args]
+        named = {str(argument.arg): ast.literal_eval(argument.value) for argument in call.keywords}
+        check = CONVERTERS[word](*positional, **named)
+        check("0")
+        return check
+    except (SyntaxError, TypeError, ValueError, AssertionError) as error:
+        raise ValueError(f"not what '{word}' takes: ({rest} ({error})") from None
 
 
 class Match(NamedTuple):
@@ -223,13 +289,16 @@ def _parse_variables(text: str, template: str, place: str) -> Variables:
     converter = ""
     position = 0
     for field in _FIELD.finditer(text):
-        name, _, converter = field[1].partition(":")
+        name, colon, converter = field[1].partition(":")
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
                 place, f"'{template}' has a variable that is no name: '{field[0]}'", "write {cust_id}"
             )
-        if converter and converter not in CONVERTERS:
-            raise ConfigurationError(place, f"no converter called '{converter}'", nearest(converter, CONVERTERS))
+        if colon:
+            try:
+                check_of(converter)
+            except ValueError as error:
+                raise ConfigurationError(place, f"'{template}': {error}", "write {number:int} or {day:dt}") from None
         pattern += re.escape(text[position : field.start()]) + "(.+?)"
         position = field.end()
         names.append(name)
@@ -270,7 +339,7 @@ def _walk(node: _Node, segments: list[str], depth: int, values: list[str], host:
                     return found
                 del values[mark:]
         for converter, child in node.variables.items():
-            if converter and CONVERTERS[converter](segment):
+            if converter and check_of(converter)(segment):
                 values.append(segment)
                 found = _walk(child, segments, depth + 1, values, host)
                 if found is not None:

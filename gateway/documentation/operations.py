@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,9 @@ from specs.documents.samples import input_sample, output_sample
 from specs.lifetime import Lifetime
 from specs.problems import Problem
 from specs.soap_values import Members, fields_in, fields_out, wrap_answer
+
+
+_CONVERTED = re.compile(r"\{(\w+):[^{}]*\}")
 
 
 def rest_operations(
@@ -50,10 +54,8 @@ def openapi_path(template: str) -> tuple[str, tuple[str, ...], bool]:
     for segment in parse_template(template):
         if isinstance(segment, Variables):
             names += segment.names
-            converted = converted or segment.converter in ("int", "float", "uuid")
-    for converter in ("int", "float", "uuid", "path"):
-        template = template.replace(f":{converter}}}", "}")
-    return template, tuple(names), converted
+            converted = converted or segment.converter not in ("", "path")
+    return _CONVERTED.sub(r"{\1}", template), tuple(names), converted
 
 
 def _refusals(settings: Any, method: str, contract: Contract, converted: bool, *, formats: int) -> Iterator[str]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.documentation.operations import openapi_path
 from gateway.routes import Routes, parse_template
 from specs.problems import ConfigurationError
 
@@ -54,6 +55,34 @@ def test_a_path_leads_to_the_most_specific_template(path, expected):
     assert found(routes, path) == expected
 
 
+@pytest.mark.parametrize(
+    ("converter", "taken", "refused"),
+    [
+        ("int", ["0", "-7", "12345678901234567890"], ["", "x", "1.0", "+1", "1_0", "\u0661", "1" * 21]),
+        ("int(2)", ["17", "-1"], ["7", "170"]),
+        ("int(min=1, max=20)", ["1", "20"], ["0", "21", "-1"]),
+        ("int(2, max=20)", ["17"], ["7", "21"]),
+        ("float", ["0", "-1.5"], ["", "1.", "nan", "inf", "1e3"]),
+        ("float(min=0.5, max=2)", ["0.5", "2"], ["0.4", "2.01"]),
+        ("uuid", ["12345678-1234-1234-1234-123456789abc"], ["12345678123412341234123456789abc", "x"]),
+        ("dt", ["2026-11-21T17:00:00Z"], ["2026-11-21", "2026-13-21T17:00:00Z"]),
+        ("dt('%Y-%m-%d')", ["2026-11-21"], ["2026-02-30", "2026-11-21T17:00:00Z", ""]),
+        ('dt("%d.%m.%Y")', ["21.11.2026"], ["2026-11-21"]),
+    ],
+)
+def test_every_converter_of_falcons_takes_what_falcons_does(converter, taken, refused):
+    routes = routes_of(f"/x/{{value:{converter}}}", "/x/{other}")
+    for text in taken:
+        assert found(routes, f"/x/{text}")[1] == {"value": text}
+    for text in refused:
+        assert (found(routes, f"/x/{text}") or (None, {"other": ""}))[1].get("value") is None
+
+
+def test_documents_name_a_converted_variable_as_any_other():
+    assert openapi_path("/x/{a:int(2, max=20)}/{b:dt('%Y-%m-%d')}") == ("/x/{a}/{b}", ("a", "b"), True)
+    assert openapi_path("/x/{a}/{rest:path}") == ("/x/{a}/{rest}", ("a", "rest"), False)
+
+
 def test_a_prefix_takes_everything_below_it():
     routes = Routes()
     routes.add("/erp/", ["GET"], "erp", name="erp", prefix=True)
@@ -93,6 +122,16 @@ def test_a_host_is_preferred_to_any_host():
         "/a?b",
         "/{a:int}x",
         "/{1}",
+        "/{a:}",
+        "/{a:int(}",
+        "/{a:int(0)}",
+        "/{a:int('x')(}",
+        "/{a:int(nope=1)}",
+        "/{a:int(min='x')}",
+        "/{a:dt(1)}",
+        "/{a:uuid(4)}",
+        "/{a:float(finite=False)}",
+        "/{a:int(__import__('os'))}",
     ],
 )
 def test_what_is_no_template_is_refused_with_its_place(template):
