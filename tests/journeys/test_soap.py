@@ -289,6 +289,15 @@ def test_limits_hold_for_soap(served):
     assert int(answers[3].headers["retry-after"]) > 0
     members = etree.fromstring(answers[3].content).find(".//{*}members")
     assert members[0].tag.endswith("violated-policies")
+    # Each version says as much as JSON does: which policy, when again, and under which id.
+    for version, code in (("1.1", "Client"), ("1.2", "Sender")):
+        refused = call(served, body, version=version, path="/soap/limited")
+        assert (refused.status_code, fault(refused)) == (429, (code, "quota-exceeded", 429))
+        detail = etree.fromstring(refused.content).find(".//{*}GatewayFault")
+        assert "few" in [text.strip() for text in detail.find("{*}members").itertext()]
+        assert detail.findtext("{*}cid") == refused.headers["x-request-id"]
+        assert refused.headers["ratelimit"].startswith('"few";r=0;t=')
+        assert int(refused.headers["retry-after"]) > 0
 
 
 def test_pages_of_other_origins(served):
