@@ -20,7 +20,6 @@ from specs.lifetime import Lifetime
 from specs.problems import Problem
 from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 
-
 _CONVERTED = re.compile(r"\{(\w+):[^{}]*\}")
 
 
