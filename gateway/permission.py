@@ -45,7 +45,10 @@ class Admission:
         for denied in self._denied:
             if address in denied:
                 return False
-        return all(address in allowed for allowed in self._allowed) if self._allowed else True
+        for allowed in self._allowed:  # noqa: SIM110 - PERF: 0.3 us less than a generator
+            if address not in allowed:
+                return False
+        return True
 
 
 class Authority:

@@ -54,7 +54,14 @@ class Body:
 
         Raises Problem 413, 408 and 400, 415 for a coding that is not known, and 503 while too much is held already.
         """
-        content = self._whole(most)
+        length = self._length
+        if self._content is None and 0 < length <= most and length == len(self.rest):
+            # PERF: nearly every body comes with its head, and nothing after it.
+            content = self._content = self.rest
+            self.rest = b""
+            self.finished = True
+        else:
+            content = self._whole(most)
         if coding and content:
             packed = content
             content = decode_content(packed, coding, most)

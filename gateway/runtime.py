@@ -138,7 +138,7 @@ class LeasedExecutor(LocalExecutor):
         self._calls += 1
         outcome = None
         try:
-            outcome = super().run(call)
+            outcome = self._run(call, self.find(call.service), 0)
             return outcome
         finally:
             if outcome is not None and outcome.stream is not None:

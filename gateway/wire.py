@@ -297,7 +297,7 @@ class Connection:
         if not self.buffer:
             self.idle_since = clock()
             try:
-                self.buffer = transport.receive(self.idle_since + bounds.idle_seconds)
+                self.buffer = transport.receive(self.idle_since + bounds.idle_seconds, later=True)
             finally:
                 self.idle_since = inf
             if not self.buffer:

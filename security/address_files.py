@@ -200,4 +200,6 @@ class AddressSet:
     def __contains__(self, text: str) -> bool:
         if text in self._plain:
             return True
+        if not self._files:
+            return False
         return any(self._otherwise if file.ranges is None else text in file.ranges for file in self._files)

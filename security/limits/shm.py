@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from security.limits import (
@@ -234,7 +235,8 @@ class SharedMemoryStore(Store):
         """The debit as it nearly always is: every bucket is gcra's, has its slot and its rate, and pays. Else None."""
         # PERF: a chain of 3 takes 5 us here, lock and journal included, where `_decide` takes 9.
         words, memory, places = self._words, self._memory, self._places
-        writes: list[_Write] = []
+        slots: list[int] = []
+        flat: list[Any] = []
         before: list[Standing] = []
         after: list[Standing] = []
         for _, key, _, _, interval, capacity, cost_ns, _, _, algorithm, _, _ in charges:
@@ -253,12 +255,19 @@ class SharedMemoryStore(Store):
                 return None
             before.append(owed)
             after.append(due)
-            writes.append((slot, digest, now + due, interval))
-        if len(writes) > 1:
-            if len({slot for slot, _, _, _ in writes}) < len(writes):  # the same bucket twice is charged twice
+            slots.append(word)
+            flat += (slot, digest, now + due, interval)
+        count = len(slots)
+        if count > 1:
+            if len(set(slots)) < count or count > MAX_CHAIN:  # the same bucket twice is charged twice
                 return None
-            self._write(writes)
-        elif writes:
+            record = _RECORDS[count].pack(count, *flat)
+            memory[_JOURNAL : _JOURNAL + len(record)] = record
+            words[_ARMED // 8] = crc32(record) + 1
+            for word, due in zip(slots, after, strict=True):
+                words[word + 2] = now + due
+            words[_ARMED // 8] = 0
+        elif slots:
             words[word + 2] = now + due
         return Decision(charges, before, after)
 
