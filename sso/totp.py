@@ -148,7 +148,7 @@ class SecondFactors:
             self.tokens.revoke(connection, row.id, "totp")
             values = {"secret_box": box, "last_step": step, "confirmed_at": self.clock()}
             upsert(connection, tables.totp, {"user_id": row.id}, values)
-            self._keep(connection, row.id, hashes)
+            self.keep_codes(connection, row.id, hashes)
             self.sessions.raise_epoch(connection, row.id, keep=session.id)
             self.audit.record(connection, "totp.confirm", caller, target=row.id)
             self.users.write_to(connection, row, "second-factor-added")
@@ -192,7 +192,7 @@ class SecondFactors:
         def work(connection: Connection) -> None:
             if not self.enrolled(connection, session.user_id):
                 raise refusal("token-invalid", "there is no second factor to recover")
-            self._keep(connection, session.user_id, hashes)
+            self.keep_codes(connection, session.user_id, hashes)
             self.audit.record(connection, "recovery-codes.renew", caller, target=session.user_id)
 
         self.database.write(work)
@@ -205,7 +205,10 @@ class SecondFactors:
 
     def keep_codes(self, connection: Connection, user_id: str, hashes: list[str]) -> None:
         """Within a transaction: these are the user's recovery codes, and no others."""
-        self._keep(connection, user_id, hashes)
+        codes = tables.recovery_codes
+        connection.execute(delete(codes).where(codes.c.user_id == user_id))
+        rows = [{"user_id": user_id, "number": number, "hash": stored} for number, stored in enumerate(hashes, 1)]
+        connection.execute(insert(codes), rows)
 
     def forget_codes(self, connection: Connection, user_id: str) -> None:
         """Within a transaction: the user has no recovery codes."""
@@ -293,12 +296,6 @@ class SecondFactors:
             text = "".join(_CROCKFORD[(bits >> (5 * place)) & 31] for place in range(10))
             codes.append(f"{number:02}-{text[:5]}-{text[5:]}")
         return codes
-
-    def _keep(self, connection: Connection, user_id: str, hashes: list[str]) -> None:
-        codes = tables.recovery_codes
-        connection.execute(delete(codes).where(codes.c.user_id == user_id))
-        rows = [{"user_id": user_id, "number": number, "hash": stored} for number, stored in enumerate(hashes, 1)]
-        connection.execute(insert(codes), rows)
 
 
 def recovery_key(code: str) -> str:
