@@ -645,3 +645,44 @@ def test_A7_under_gevent_a_killed_call_costs_its_connection_and_its_slot_comes_b
     code = textwrap.dedent(script) % (str(ROOT), str(ROOT / "tests"))
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=30)
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_under_gevent_threads_and_greenlets_call_over_connections_of_their_own():
+    """In a process of its own, as gevent patches it; the threads are real ones, as blocking services have them."""
+    script = """
+        import gevent.monkey
+        gevent.monkey.patch_all()
+        import sys
+        sys.path[:0] = [%r, %r]
+        import gevent, time
+        from gevent.threadpool import ThreadPool
+        from backends.http import Client, origin_of
+        from scripted import scripted, ok
+        from specs.problems import BackendTimeout
+
+        with scripted(*[ok(b"x" * 100_000)] * 40) as server:
+            client = Client(origin_of(server.url), pool_size=4, timeout=20)
+            def call(_=None):
+                return len(client.request("POST", "/", body=b"y" * 300_000).body)
+            pool = ThreadPool(3)
+            for _ in range(4):
+                threads = [pool.spawn(call) for _ in range(5)]
+                greenlets = [gevent.spawn(call) for _ in range(5)]
+                assert [one.get(timeout=20) for one in (*threads, *greenlets)] == [100_000] * 10
+            assert client.usage().busy == 0
+            assert 1 <= client.usage().idle <= 4, client.usage()
+            server.answers.append(lambda connection: time.sleep(1.0))
+            try:
+                client.request("GET", "/", timeout=0.2)
+            except BackendTimeout:
+                pass
+            else:
+                raise AssertionError("it waited for an answer that was late")
+            client.close()
+            assert client.usage().idle == 0
+            pool.kill()
+        print("done")
+    """
+    code = textwrap.dedent(script) % (str(ROOT), str(ROOT / "tests"))
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("done\n", "")
