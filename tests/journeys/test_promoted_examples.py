@@ -8,8 +8,11 @@ from textwrap import dedent
 import pytest
 import requests
 from lxml import etree
-from running import eventually, gateway
+from running import eventually as within
+from running import gateway
 
+#: Seconds that a change of services may take on a machine with much else to do: it is checked by a process of its own.
+PATIENCE = 120.0
 PASSWORD = "correct horse battery"
 SERVICES = {
     "people.py": '''
@@ -60,6 +63,10 @@ def served(tmp_path_factory):
 
 def written(samples, changes="example_changes: warn", services=""):
     return CONFIGURATION.rstrip(" ").replace("SAMPLES", samples).replace("EXAMPLES", changes) + services
+
+
+def eventually(condition):
+    return within(condition, PATIENCE)
 
 
 def ask(served, method, path, **more):

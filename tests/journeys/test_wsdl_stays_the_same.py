@@ -81,8 +81,9 @@ def test_over_workers_restarts_installations_and_changes_elsewhere(tmp_path):
         (folder / "services" / "another.py").write_text(OTHERS)
         (folder / "more.yaml").write_text(CONFIGURATION + MORE)
         served.command("config", "apply", str(folder / "more.yaml"))
-        assert eventually(lambda: b'"Other"' in served.get("/soap/first?wsdl").content)
-        assert eventually(lambda: len(set(revisions(served))) == 1)
+        # Services are checked by a process of their own, which takes long where much else runs.
+        assert eventually(lambda: b'"Other"' in served.get("/soap/first?wsdl").content, 120)
+        assert eventually(lambda: len(set(revisions(served))) == 1, 60)
         assert described(served) == first
     with gateway(folder, CONFIGURATION + MORE, workers=2, environment={"PYTHONHASHSEED": "2"}) as served:
         assert described(served) == first
