@@ -3,6 +3,7 @@
 import datetime as dt
 import os
 import resource
+import shutil
 import socket
 import sqlite3
 from contextlib import closing
@@ -20,7 +21,7 @@ from gateway import doctor
 from gateway.cli import app
 from gateway.configuration.document import Document
 from gateway.configuration.store import Store
-from gateway.doctor import OK, WARNING, WRONG, examine
+from gateway.doctor import OK, WARNING, WRONG, examine, machine
 from gateway.migrations import HEAD, migrate
 from gateway.options import Options
 from security.database import open_database
@@ -117,7 +118,7 @@ def test_keys_that_are_missing_are_named_with_what_is_under_them(data):
 def test_mail_is_tried_and_what_was_given_up_is_said(data, tmp_path):
     with mail_sink() as sink:
         text = f"""
-            connections: {{outbox: {{type: smtp, host: 127.0.0.1, port: {sink.port}, tls: none, timeout: 2s}}}}
+            connections: {{outbox: {{type: smtp, host: 127.0.0.1, port: {sink.port}, tls: none, timeout: 30s}}}}
             sso: {{enabled: true, mail: {{connection: outbox, from: a@acme.example}}}}
         """
         with closing(open_database(data)) as database:
@@ -172,7 +173,7 @@ def test_too_few_open_files_is_a_warning(data):
 
 def test_little_room_is_a_warning_and_none_is_wrong(data, monkeypatch):
     usage = type("Usage", (), {"free": 500 << 20})
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     assert found(data, "data folder")[0] == (WARNING, f"500 MiB are free where {data} is", "free some")
     usage.free = 5 << 20
     assert found(data, "data folder")[0] == (WRONG, f"5 MiB are free where {data} is", "free some")
@@ -180,13 +181,13 @@ def test_little_room_is_a_warning_and_none_is_wrong(data, monkeypatch):
 
 
 def test_a_network_filesystem_is_wrong(data, monkeypatch):
-    monkeypatch.setattr(doctor, "filesystem_of", lambda path: "nfs4")
+    monkeypatch.setattr(machine, "filesystem_of", lambda path: "nfs4")
     assert found(data, "data folder")[0][:2] == (WRONG, f"{data} lies on a network filesystem (nfs4)")
 
 
 def test_filesystems_are_told_by_the_longest_mount(data):
-    assert doctor.filesystem_of(data.parent) != ""
-    assert doctor.filesystem_of(type(data)("/proc/self")) == "proc"
+    assert machine.filesystem_of(data.parent) != ""
+    assert machine.filesystem_of(type(data)("/proc/self")) == "proc"
 
 
 def test_a_port_that_another_program_has_is_wrong(data):
