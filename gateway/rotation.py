@@ -202,7 +202,7 @@ class Rotation:
                 "run `gatewright keys reencrypt` first",
             )
 
-    def _wait_for(self, holds: Callable[[Mapping[str, Any]], bool], ring: str, tries: int = 6) -> list[str]:
+    def _wait_for(self, holds: Callable[[Mapping[str, Any]], bool], ring: str, tries: int = 40) -> list[str]:
         """The processes for which *holds*, once those that are about to notice the file have had the time for it."""
         for _ in range(tries):
             users = users_of_keys(self.database, clock=self.clock)

@@ -19,7 +19,7 @@ def certificate(tmp_path_factory):
 
 
 def connector(port, **settings):
-    given = {"host": "127.0.0.1", "port": port, "tls": "none", "timeout": "5s", **settings}
+    given = {"host": "127.0.0.1", "port": port, "tls": "none", "timeout": "30s", **settings}
     return Connector("outbox", Connector.Settings.read(given, "connections.outbox"))
 
 

@@ -25,7 +25,7 @@ def settings_for(tmp_path):
         }
         down = {
             "rest": {"url": "http://127.0.0.1:1", "retries": 0, "connect_timeout": "1s"},
-            "smtp": {"host": "127.0.0.1", "port": 1, "tls": "none", "timeout": "2s"},
+            "smtp": {"host": "127.0.0.1", "port": 1, "tls": "none", "timeout": "10s"},
             "sql": {"url": "postgresql+psycopg://gw@127.0.0.1:1/none", "timeout": "2s"},
         }
         yield lambda word, up=True: CONNECTORS.get(word).Settings.read((working if up else down)[word], word)

@@ -90,7 +90,7 @@ def test_S50_every_key_is_replaced_under_load_over_all_workers_and_after_it(tmp_
         try:
             with rotation(running.data) as keys:
                 old = {ring: keys.keyring.ring(ring).active for ring in keys.keyring.names}
-                assert eventually(lambda: actives(keys.database, "edge") == [old["edge"]] * 2)
+                assert eventually(lambda: actives(keys.database, "edge") == [old["edge"]] * 2, 60)
                 new = keys.add(keys.keyring.names, "spring")
                 for ring, key_id in new.items():
                     keys.activate(ring, key_id)
@@ -104,12 +104,12 @@ def test_S50_every_key_is_replaced_under_load_over_all_workers_and_after_it(tmp_
                 assert answer.status_code == 200, answer.text
                 for _ in keys.reencrypt(2):
                     pass
-                assert eventually(lambda: actives(keys.database, "edge") == [new["edge"]] * 2)
+                assert eventually(lambda: actives(keys.database, "edge") == [new["edge"]] * 2, 60)
                 for ring, key_id in old.items():
                     keys.retire(ring, key_id, settle=0.5)
                 assert {(use.ring, use.key_id) for use in keys.uses()} <= set(new.items())
             before = callers.answers
-            assert eventually(lambda: callers.answers > before + 20)
+            assert eventually(lambda: callers.answers > before + 20, 60)
         finally:
             callers.stop()
         assert callers.wrong == []

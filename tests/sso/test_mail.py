@@ -20,7 +20,7 @@ PAGES = "https://acme.example/sso"
 
 def postman(world, sink, *, templates=None, connect=None, **settings):
     mail = Mail.read({"connection": "outbox", "from": SENDER, **settings})
-    given = {"host": "127.0.0.1", "port": sink.port, "tls": "none", "timeout": "5s"}
+    given = {"host": "127.0.0.1", "port": sink.port, "tls": "none", "timeout": "30s"}
     connector = Connector("outbox", Connector.Settings.read(given))
     return Postman(
         world.sso.database, world.sso.outbox, mail, templates or Templates(None, links_of(mail, PAGES)),
