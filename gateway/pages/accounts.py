@@ -35,6 +35,7 @@ class Pages(pages.Pages):
     def __init__(self, mount: str, public_url: str) -> None:
         super().__init__(mount, public_url)
         self.application = falcon.App(media_type=falcon.MEDIA_HTML, middleware=[self])
+        self.application.req_options.strip_url_path_trailing_slash = True
         for path, page in self._pages().items():
             self.application.add_route(path, page)
         self.application.add_route("/assets/{name}", Assets())

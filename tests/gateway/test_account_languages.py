@@ -150,6 +150,7 @@ def test_the_brand_is_that_of_the_settings(world, visitor):
 def test_there_is_no_such_page(visitor):
     answer = visitor.get("/nothing")
     assert (answer.status, answer.heading) == (404, "There is no such page")
+    assert [visitor.send("GET", path).status for path in ("/sso/login/", "/sso", "/sso/")] == [200, 303, 303]
     assert visitor.send("GET", "/sso/v1/nothing", accept="application/json").exchange.problem is None
     assert visitor.answer.headers["content-type"] == "application/problem+json"
 

@@ -66,6 +66,9 @@ def test_another_letter_can_be_had(world, visitor):
     assert visitor.press("Send again", identifier="ann").heading == "Look at your mail"
     assert visitor.get("/signup/confirm", token=first).heading == "This link cannot be used any more"
     assert len(world.letters("confirm")) == 2
+    early = visitor.log_in()
+    assert (early.status, early.message[:35]) == (403, "Your address is not confirmed yet. ")
+    assert visitor.click("Send it again").heading == "Send the letter again"
 
 
 def test_a_sign_up_says_what_is_wrong_beside_each_field_and_keeps_what_is_right(world, visitor):
