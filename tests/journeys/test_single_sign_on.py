@@ -151,10 +151,9 @@ def test_applications_and_second_factors_that_a_definition_asks_for(make):
     assert (ann.get("/crm").status_code, ann.get("/proven").json()["code"]) == (200, "mfa-required")
     status, enrolment = ann.call("POST", "/me/totp")
     assert status == 201
-    began = time.time()
-    assert ann.call("POST", "/me/totp/confirm", {"code": totp_of(enrolment["secret"], began)})[0] == 200
-    # The code of the next step is taken already, and is another one.
-    ann.log_in("crm", totp_code=totp_of(enrolment["secret"], began + 30))
+    assert ann.call("POST", "/me/totp/confirm", {"code": totp_of(enrolment["secret"])})[0] == 200
+    # The code of the next step is taken already, and is another one, however long the first took.
+    ann.log_in("crm", totp_code=totp_of(enrolment["secret"], time.time() + 30))
     assert (ann.get("/proven").status_code, ann.get("/proven").json()["facts"]["level"]) == (200, 2)
 
 
@@ -244,7 +243,6 @@ def test_a_session_is_renewed_and_proven_again_whatever_its_application(make):
     ann = make(app="batch")
     status, renewed = ann.call("POST", "/session/renew")
     assert (status, renewed["session"]["app"]) == (200, "batch")
-    assert ann.get("/who").status_code == 200  # for a moment more
     ann.token = renewed["token"]
     assert ann.statuses() == {200}
 
