@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from backends.examples import LARGEST, Taken
 from specs.documents.samples import json_values
-from specs.problems import BackendUnavailable
+from specs.problems import BackendUnavailable, Problem
 from specs.redaction import Redaction, credentials_in
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Recorder:
             call = self._queue.popleft()
             try:
                 by_most.setdefault(call.rule.most, []).append(redacted(call))
-            except (TypeError, ValueError) as error:  # what JSON has no word for
+            except (Problem, TypeError, ValueError) as error:  # what JSON has no word for
                 log.info("a call of '%s' cannot be a sample: %s", call.contract.service, error)
         return sum(self._keeper.keep(taken, most) for most, taken in by_most.items())
 
@@ -112,7 +112,7 @@ class Recorder:
 
 
 def redacted(call: Call) -> Taken:
-    """The sample of a call, with its secrets taken out. Raises TypeError and ValueError for what JSON cannot hold."""
+    """The sample of a call, with its secrets taken out. Raises Problem for what JSON cannot hold."""
     contract = call.contract
     redaction = Redaction(call.rule.redact, tuple(credentials_in(call.headers)))
     given, hidden = redaction.record(json_values(call.given), contract.input)
