@@ -29,7 +29,7 @@ from security.credentials import ApiKeys
 from security.database import Database, Json, UtcDateTime, metadata, upsert
 from security.passwords import PasswordHasher
 from security.references import References
-from security.secrets import Keyring
+from security.secrets import Keyring, SecretError
 from specs.contract import Contract
 from specs.problems import ConfigurationError, ConfigurationErrors
 
@@ -406,8 +406,10 @@ class Store:
             if current != base:
                 raise StaleRevision(base, current)
             if rows:
+                # WHY: what was read before and is kept may be under a key that was put aside meanwhile.
+                fresh = [{**row, "body": row["body"] and self._renewed(row)} for row in rows]
                 connection.execute(REVISIONS.insert(), made)
-                connection.execute(OBJECTS.insert(), rows)
+                connection.execute(OBJECTS.insert(), fresh)
             if source is not None:
                 upsert(connection, SOURCES, {"path": source[0]}, {"digest": source[1], "revision": new})
 
@@ -416,6 +418,13 @@ class Store:
         except IntegrityError:
             raise StaleRevision(base, self.head()) from None
         return new
+
+    def _renewed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return self._sealer.renew(row["kind"], row["name"], row["body"])
+        except (SecretError, ConfigurationError):
+            # Who may not read it (an edge), or cannot any more, hands it on as it is.
+            return dict(row["body"])
 
 
 def _head(connection: Connection) -> int:
