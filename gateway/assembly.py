@@ -154,8 +154,8 @@ class Gateway:
         chores: list[Callable[[], object]] = [
             lambda: sweep_cache(runtime.database, utc_now()),
             lambda: sweep_leases(runtime.database, utc_now()),
-            lambda: sweep_samples(runtime.database, utc_now()),
             lambda: sweep_key_users(runtime.database, utc_now()),
+            lambda: sweep_samples(runtime.database, utc_now()),
             lambda: queue.sweep(utc_now()),
             lambda: self._stores.sweep(),
             self._sweep_people,
