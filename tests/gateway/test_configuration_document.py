@@ -72,7 +72,7 @@ def test_security_is_an_or_of_ands():
         ("channels: {a: {type: gopher}}", f"channels.a.type: no channel called 'gopher': use one of {CHANNEL_WORDS}"),
         ("channels: {a: {type: rset}}", "channels.a.type: no channel called 'rset': did you mean 'rest'? (there are: "),
         ("security: {a: {type: vault}}", "security.a.type: no authenticator called 'vault': use one of apikey, basic, sso, wss"),
-        ("connections: {a: {type: ssh}}", "connections.a.type: no connector called 'ssh': use one of rest, sql"),
+        ("connections: {a: {type: ssh}}", "connections.a.type: no connector called 'ssh': use one of rest, smtp, sql"),
         ("channels: {a: {type: rest, path: /a, servce: b}}", "channels.a.servce: no such setting: did you mean 'service'?"),
         ("channels: {a: {type: rest, path: a, service: b}}", "channels.a.path: the path 'a' does not begin with a slash"),
         ("channels: {a: {type: rest, path: '/{x}/{x}', service: b}}", "uses the variable 'x' twice"),
