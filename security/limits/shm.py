@@ -237,8 +237,8 @@ class SharedMemoryStore(Store):
         words, memory, places = self._words, self._memory, self._places
         slots: list[int] = []
         flat: list[Any] = []
-        before: list[Standing] = []
-        after: list[Standing] = []
+        before: list[int] = []
+        after: list[int] = []
         for _, key, _, _, interval, capacity, cost_ns, _, _, algorithm, _, _ in charges:
             place = places.get(key)
             if place is None or algorithm != GCRA:
