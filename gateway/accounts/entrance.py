@@ -118,7 +118,7 @@ class MustChange(Form):
         """See the class."""
         factor = "1" in (visit.query.get("factor"), visit.form.get("factor"))
         why = visit.query.get("why") or visit.form.get("why") or ""
-        return {"factor": factor, "why": why if why in _OWED else _OWED[0], "least": least_of(visit)}
+        return {"factor": factor, "why": why if why in _OWED else _OWED[0], "least": least_of(visit, enrolled=factor)}
 
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""
@@ -292,9 +292,11 @@ def required(visit: Visit, *names: str) -> None:
         raise refusal("validation-failed", "some fields are empty", errors=missing)
 
 
-def least_of(visit: Visit) -> int:
-    """The fewest characters that a password of anybody's has."""
-    return visit.sso.settings.password.min_length
+def least_of(visit: Visit, *, enrolled: bool = False) -> int:
+    """The fewest characters that a password has, of somebody who has *enrolled* a second factor or not."""
+    settings = visit.sso.settings
+    always = enrolled and settings.second_factor.required == "all"
+    return settings.password.min_length_with_mfa if always else settings.password.min_length
 
 
 def link_of(visit: Visit, kind: str) -> Mapping[str, Any]:

@@ -73,7 +73,11 @@ class Password(Own):
 
     def show(self, visit: Visit) -> Mapping[str, Any]:
         """See the class."""
-        return {"user": visit.user, "least": least_of(visit), "coded": coded(visit)}
+        return {
+            "user": visit.user,
+            "least": least_of(visit, enrolled=visit.user.has_second_factor),
+            "coded": coded(visit),
+        }
 
     def do_save(self, visit: Visit) -> str:
         """Change it; other sessions end."""

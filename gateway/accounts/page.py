@@ -6,6 +6,7 @@ A page is shown again with what is wrong beside each field, and its status is th
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
@@ -228,13 +229,13 @@ class Wrong:
         return ""
 
     def _said(self, name: str, code: str, detail: str) -> str:
-        rules = self.visit.sso.settings.password
         language = self.visit.language
         kind = "password" if name == "new_password" else name
+        # The number that a rule is about is in what it says: it is another one for who has a second factor.
+        number = re.search(r"[0-9]+", detail)
         for key in (f"fault.{kind}.{code}", f"fault.{code}"):
             if language.has(key):
-                least = rules.min_length
-                return language.say(key, least=least, most=rules.max_length)
+                return language.say(key, number=number[0] if number else "")
         return detail[:1].upper() + detail[1:]
 
 

@@ -224,6 +224,25 @@ def test_the_password_is_changed_with_the_present_one(world, visitor):
     assert other.get("/account").heading == "Log in to Acme"
 
 
+def test_a_shorter_password_will_do_where_a_second_factor_is_always_asked_for(world, visitor):
+    world.configure(second_factor={"required": "all"})
+    world.person()
+    secret, _ = world.enrol()
+    world.passes(minutes=2)
+    visitor.log_in()
+    visitor.press("Continue", code=world.code(secret))
+    assert "At least 8 characters." in visitor.click("Password").text
+    world.passes(minutes=2)
+    given = {"current_password": PASSWORD, "code": world.code(secret)}
+    assert (
+        visitor.press("Change password", new_password="short", **given).fault("new_password")
+        == "Use at least 8 characters."
+    )
+    assert visitor.press("Change password", new_password="mild otter", **given).message.startswith(
+        "Your password is changed."
+    )
+
+
 def test_the_address_is_changed_by_the_link_that_went_to_the_new_one(world, visitor):
     world.person()
     visitor.log_in()
