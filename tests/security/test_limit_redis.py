@@ -424,6 +424,13 @@ def test_what_is_no_url_is_refused(url):
         RedisStore(url)
 
 
+def test_a_url_may_name_valkey(server):
+    """The server here is Redis, whose protocol and scripts Valkey kept; where only valkey-server is installed, all of this runs on that."""
+    store = RedisStore(f"{server.url.replace('redis://', 'valkey://')}?prefix=valkey")
+    assert debits(store, bucket("a", GCRA), 4) == [True, True, True, False]
+    store.close()
+
+
 def test_sentinels_say_where_the_master_is(tmp_path):
     program = shutil.which("redis-server")
     with redis_server() as server:
