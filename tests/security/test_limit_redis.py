@@ -425,7 +425,7 @@ def test_what_is_no_url_is_refused(url):
 
 
 def test_a_url_may_name_valkey(server):
-    """The server here is Redis, whose protocol and scripts Valkey kept; where only valkey-server is installed, all of this runs on that."""
+    """Valkey kept the protocol and the scripts of Redis; where only valkey-server is installed, all of this runs on that."""
     store = RedisStore(f"{server.url.replace('redis://', 'valkey://')}?prefix=valkey")
     assert debits(store, bucket("a", GCRA), 4) == [True, True, True, False]
     store.close()
