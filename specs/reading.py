@@ -201,11 +201,6 @@ def _list_reader(field: Field, read_item: Convert | None, nullable: bool, *, tex
 
 def each(convert: Convert, nullable: bool, values: Sequence[Any]) -> list[Any]:
     """Every one of *values*, converted. Raises Mismatch with the faults of all of them."""
-    try:
-        if None not in values:
-            return list(map(convert, values))
-    except Mismatch:
-        pass  # once more, to find every fault and its place
     found: list[Any] = []
     faults: list[Fault] = []
     for index, value in enumerate(values):
