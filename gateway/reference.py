@@ -204,7 +204,7 @@ def _anchored(html: str) -> str:
     for i, part in enumerate(parts[1:], 1):
         level, _, rest = part.partition(">")
         heading = rest.partition("</h")[0]
-        anchor = "-".join("".join(c if c.isalnum() else " " for c in heading.lower()).split())
+        anchor = "-".join("".join(c if c.isalnum() or c == "_" else " " for c in heading.lower()).split())
         parts[i] = f'{level} id="{anchor}">{rest}' if level in "123" else part
     return "<h".join(parts)
 
