@@ -222,7 +222,7 @@ def keyring_open_to_all(data):
     ("spoil", "named"),
     [
         (keyring_cut_short, "keys.json"),
-        (keyring_of_another, "not the keyring of this database"),
+        (keyring_of_another, "the file is not its keyring"),
         (keyring_lost, "no key file"),
         (keyring_open_to_all, "chmod 600"),
         (database_is_none, "restore a backup"),
@@ -240,9 +240,10 @@ def test_an_installation_that_is_damaged_is_refused_in_one_clear_line(copied, sp
 
 def test_a_gateway_does_not_start_with_the_keyring_of_another(copied):
     keyring_of_another(copied)
-    place = copied / "keys.json"
-    remedy = "restore it from a backup, or give its place by --keys"
-    assert refusal(copied) == f"gatewright: keys: {place} is not the keyring of this database: {remedy}"
+    told = refusal(copied)
+    assert told.startswith("gatewright: keys: this database is under the key ")
+    assert f"which {copied / 'keys.json'} does not have" in told
+    assert "the file is not its keyring: use the key file of that time" in told
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ crowd += [gevent.spawn(verifier.verify, "d", "nobody", "p", None) for _ in range
 gevent.joinall(crowd)
 stop.append(1); ticker.join(); pool.close()
 print(json.dumps({"answers": sorted(map(str, answers)), "gap": max(gaps), "ticks": len(gaps), "calls": len(calls),
-                  "crowd": [g.value for g in crowd]}))
+                  "crowd": [bool(g.value) for g in crowd]}))
 """
 
 
