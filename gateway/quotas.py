@@ -152,7 +152,6 @@ class Quotas:
         self._stores = stores
         self._legacy = gateway.legacy_headers
         self._storage = gateway.limit_storage
-        self._storage = gateway.limit_storage
         self._fixed = tuple(fixed)
         self._levels = levels
         self._by_operation = bool(levels.get("service") or levels.get("operation") or costs)
