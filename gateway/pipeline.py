@@ -107,7 +107,8 @@ def route(exchange: Exchange, routes: Routes) -> tuple[Step, ...]:
     """The steps of the channel that the path and method lead to. Raises 404, and 405 with what is allowed."""
     known = exchange.kept.get(routes)
     if known is not None:
-        exchange.channel, exchange.params, steps = known
+        exchange.channel, params, steps = known
+        exchange.params = params and {**params}  # a service may do with them as it likes
         return steps  # type: ignore[no-any-return]
     match = routes.find(exchange.host, exchange.path)
     if match is None:
@@ -117,7 +118,7 @@ def route(exchange: Exchange, routes: Routes) -> tuple[Step, ...]:
     channel: Channel | None = methods.get(method) or (methods.get("GET") if method == "HEAD" else None)
     if channel is not None:
         exchange.channel = channel
-        exchange.params = match.params
+        exchange.params = match.params and {**match.params}
         exchange.kept.clear()  # what was found out by another snapshot does not hold, nor is it to be held
         exchange.kept[routes] = (channel, match.params, channel.steps)
         return channel.steps

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from specs.exchange import NOTHING
 from specs.problems import ConfigurationError, nearest
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -248,7 +249,7 @@ class Routes:
                 leaf.channels[host, method] = name
 
 
-NO_VALUES: Mapping[str, str] = {}
+NO_VALUES: Mapping[str, str] = NOTHING
 
 
 def parse_template(template: str, place: str = "path") -> list[str | Variables]:

@@ -147,7 +147,7 @@ class Channel(channels.Channel):
         headers = exchange.headers
         query = parse_query(exchange.query_string) if exchange.query_string else {}
         # The path wins over both; of the query and the body the one that the channel prefers.
-        above, below = (exchange.params, query) if self._body_wins else ({**query, **exchange.params}, None)
+        above, below = ({**exchange.params}, query) if self._body_wins else ({**query, **exchange.params}, None)
         encoding = headers.get("content-encoding", "")
         content_type = headers.get("content-type", "")
         reading = Reading(
@@ -158,7 +158,9 @@ class Channel(channels.Channel):
             negotiation.format_by_type(content_type, self._formats),
             encoding if encoding.lower() != "identity" else "",
         )
-        exchange.kept[self] = reading
+        # WHY: what is kept is for the next request, and a list is its service's to change.
+        if not any(type(value) is list for value in query.values()):
+            exchange.kept[self] = reading
         return reading
 
     def _choose(self, exchange: Exchange) -> Format:

@@ -10,6 +10,8 @@ from running import eventually, gateway
 
 SERVICES = {
     "vandal.py": '''
+        from copy import deepcopy
+
         from gatewright import Service
 
         class Vandal(Service):
@@ -19,12 +21,17 @@ SERVICES = {
 
             def handle(self):
                 http = self.request.http
+                facts = self.identity.attributes
                 self.response.payload = {
-                    "headers": sorted(http.headers), "query": dict(http.GET), "input": dict(self.request.input),
+                    "headers": sorted(http.headers), "query": deepcopy(dict(http.GET)), "input": dict(self.request.input),
                     "name": self.identity.name, "body": self.request.raw_request.decode(),
+                    "params": dict(http.params), "facts": deepcopy(dict(facts)),
                 }
                 http.headers["x-left-behind"] = "by the call before"
-                for given in (http.GET, http.params, self.request.input):
+                for values in (*http.GET.values(), *self.request.input.values(), *facts.values()):
+                    if isinstance(values, list):
+                        values.append("by the call before")
+                for given in (http.GET, http.params, self.request.input, facts):
                     try:
                         given["left-behind"] = "by the call before"
                     except TypeError:
@@ -39,8 +46,10 @@ security:
   callers: {{type: basic, groups: [{groups}]}}
 groups: {{old: {{}}, new: {{}}}}
 consumers:
-  acme: {{groups: [old], basic: {{username: acme, password: {password}}}, limit: few}}
+  acme: {{groups: [old], basic: {{username: acme, password: {password}}}, limit: few, attributes: {{tags: [a]}}}}
 channels:
+  open: {{type: rest, path: /open, methods: [GET], service: vandal}}
+  below: {{type: rest, path: "/below/{{n}}", methods: [GET], service: vandal, params_priority: body}}
   vandal: {{type: rest, path: /vandal, methods: [GET, POST], service: vandal, security: [callers], {more}}}
 """
 
@@ -99,6 +108,18 @@ def test_what_a_service_does_to_its_request_is_not_there_the_next_time(served):
     caller.head = caller.head.replace("?n=1", "?n=2")
     assert caller.ask()[1]["query"] == {"n": "2"}
     assert "x-left-behind" not in Caller(served).ask()[1]["headers"]
+
+
+@pytest.mark.parametrize("target", ["/vandal?n=1&more=1&more=2", "/open?more=1&more=2", "/below/7?more=1&more=2"])
+def test_nothing_that_a_service_was_given_is_anybody_elses(served, target):
+    caller = Caller(served, target=target)
+    first, second, third = (caller.ask()[1] for _ in range(3))
+    assert first == second == third
+    assert first["query"]["more"] == ["1", "2"]
+    assert "left-behind" not in str(first)
+    # Nor do callers of another connection find it, nor those of another channel.
+    assert Caller(served, target=target).ask()[1] == first
+    assert "left-behind" not in str(Caller(served, target="/vandal?n=1").ask()[1])
 
 
 def test_each_request_is_counted_and_has_an_id_of_its_own(served):
