@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from zlib import crc32
 
 #: PERF: 512 KiB. A look at a place takes 0.05 us.
@@ -30,6 +30,14 @@ _WORD: Final = 8
 FILE_NAME: Final = "stamps"
 #: The place that stands for everything.
 ALL: Final = 0
+
+
+class Standing(NamedTuple):
+    """The stamps that something was read under: those of its own place, and of everything."""
+
+    place: int
+    stamp: int
+    everything: int
 
 
 class Stamps:
@@ -70,10 +78,17 @@ class Stamps:
         """Everything has changed."""
         self._stamp((ALL,))
 
-    def unchanged(self, place: int, since: int) -> int | None:
-        """The stamp of *place*, where neither it nor everything changed from the moment *since* on; None otherwise."""
-        stamp = self._words[place]
-        return stamp if stamp < since and self._words[ALL] < since else None
+    def unchanged(self, place: int, since: int) -> Standing | None:
+        """What to compare with later, where neither *place* nor everything changed from the moment *since* on; else None."""
+        stamp, everything = self._words[place], self._words[ALL]
+        return Standing(place, stamp, everything) if stamp < since and everything < since else None
+
+    def stands(self, standing: Standing) -> bool:
+        """Whether nothing has changed since `unchanged` gave that."""
+        # PERF: 0.2 us; it is asked with each request of a person.
+        place, stamp, everything = standing
+        words = self._words
+        return words[place] == stamp and words[ALL] == everything
 
     def close(self) -> None:
         """Give the file back; others go on with it."""

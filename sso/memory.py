@@ -14,7 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from sqlalchemy import Connection, select
 
-from security.stamps import ALL, Stamps
+from security.stamps import ALL, Stamps, Standing
 from specs.problems import BackendUnavailable
 from sso import tables
 from sso.storage import Storage
@@ -59,6 +59,11 @@ class Watch:
         self._looked = began
         return True
 
+    def stands(self, standing: Standing) -> bool:
+        """Whether nothing has changed since *standing*, here or up to a second ago elsewhere."""
+        # WHY: in this order. Looking may find that something has.
+        return self.fresh() and self._stamps.stands(standing)
+
     def _look(self) -> None:
         last = self._last
         found = self._database.read(lambda connection: _after(connection, last))
@@ -91,24 +96,20 @@ class Memory(Generic[T]):
         self._stamps = stamps
         self._watch = watch
         self._most = most
-        self._copies: dict[object, tuple[T, int, int, int]] = {}
+        self._copies: dict[object, tuple[T, Standing]] = {}
 
     def recall(self, key: object) -> T | None:
         """The copy of that key, where it still holds."""
         found = self._copies.get(key)
         if found is None:
             return None
-        copy, place, stamp, everything = found
-        stamps = self._stamps
-        if stamps[place] != stamp or stamps[ALL] != everything or not self._watch.fresh():
-            return None
-        # WHY: looking may have found that it has changed.
-        return copy if stamps[place] == stamp and stamps[ALL] == everything else None
+        copy, standing = found
+        return copy if self._watch.stands(standing) else None
 
     def last(self, key: object) -> T | None:
         """The copy of that key though nobody can tell whether it still holds on other machines: for when that cannot be told."""
         found = self._copies.get(key)
-        return found[0] if found is not None and self._stamps[found[1]] == found[2] else None
+        return found[0] if found is not None and self._stamps[found[1].place] == found[1].stamp else None
 
     def begin(self) -> int:
         """The moment to be handed to `keep`, before anything is read for it."""
@@ -120,13 +121,16 @@ class Memory(Generic[T]):
 
         Not where anything was changed meanwhile: it may have been read just before.
         """
-        place = self._stamps.place(owner) if owner else ALL
-        stamp = self._stamps.unchanged(place, began)
-        if stamp is None:
+        standing = self.standing(owner, began)
+        if standing is None:
             return
         if len(self._copies) >= self._most:
             self._copies.clear()
-        self._copies[key] = (copy, place, stamp, self._stamps[ALL])
+        self._copies[key] = (copy, standing)
+
+    def standing(self, owner: str, began: int) -> Standing | None:
+        """What tells later whether anything of *owner* has changed since *began*; None where something has already."""
+        return self._stamps.unchanged(self._stamps.place(owner) if owner else ALL, began)
 
     def forget(self, key: object) -> None:
         """Do not remember that key."""

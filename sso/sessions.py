@@ -62,17 +62,19 @@ class Session:
         return 2 if len(set(self.methods)) > 1 else 1
 
 
+class Checked(NamedTuple):
+    """A session that is alive, and until when nothing but a change of its person's ends it, or has it noted as used."""
+
+    session: Session
+    until: datetime
+
+
 class _Known(NamedTuple):
     """A session as it was read: by which token, its row with its person's, and what is given out of it."""
 
     digest: str
     row: Mapping[str, Any]
-    session: Session
-
-    def holds(self, now: datetime) -> bool:
-        """Whether it is alive as far as this copy tells, and need not be noted as used."""
-        row = self.row
-        return bool(now < row["idle_until"] and now < row["ends_at"] and now - row["seen_at"] < TOUCH)
+    checked: Checked
 
     def outlived(self, now: datetime) -> bool:
         """Whether the token that it was found by was renewed so long ago that it is not taken any more."""
@@ -139,11 +141,15 @@ class Sessions:
 
         Costs no query where the token was checked a moment ago and nothing of its person has changed since.
         """
+        return self.check_until(token, caller).session
+
+    def check_until(self, token: str, caller: Caller) -> Checked:
+        """As `check`, and until when the same call would find the same."""
         known = self._by_token(token)
         if known.outlived(self.clock()):
             self._stolen(known.row, caller)
         self._check_binding(known.row, caller)
-        return known.session
+        return known.checked
 
     def _by_token(self, token: str) -> _Known:
         # PERF: a text that cannot be a token is not looked up.
@@ -151,7 +157,7 @@ class Sessions:
             raise refusal("session-invalid")
         digest, now = digest_of(token), self.clock()
         known = self._memory.recall(digest)
-        return known if known is not None and known.holds(now) else self._known(digest, now)
+        return known if known is not None and now < known.checked.until else self._known(digest, now)
 
     def _known(self, digest: str, now: datetime) -> _Known:
         """The live session of the token with that digest, read anew, and noted as used where that was a minute ago."""
@@ -161,7 +167,10 @@ class Sessions:
             idle_until = min(row["ends_at"], now + timedelta(seconds=self.rules.idle))
             self.database.write(lambda connection: _touch(connection, row["id"], now, idle_until), audited=False)
             row = {**row, "seen_at": now, "idle_until": idle_until}
-        known = _Known(digest, row, _session(row))
+        ends = [row["idle_until"], row["ends_at"], row["seen_at"] + TOUCH]
+        if row["token_digest"] != digest:
+            ends.append(row["previous_until"])
+        known = _Known(digest, row, Checked(_session(row), min(ends)))
         self._memory.keep(digest, known, row["user_id"], began)
         return known
 
@@ -206,7 +215,7 @@ class Sessions:
             known = self._by_token(token)
         except Problem:
             return None
-        return None if known.outlived(self.clock()) else known.session
+        return None if known.outlived(self.clock()) else known.checked.session
 
     def list(self, user_id: str) -> list[Session]:
         """The live sessions of a person, the newest first; no token is among what is given (Z5)."""

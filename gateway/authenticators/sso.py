@@ -9,12 +9,14 @@ from gateway.authenticators import Rejected, Tools
 from gateway.configuration.parts import Texts
 from specs.problems import ConfigurationError, Problem
 from specs.settings import setting
+from sso.applications import SECRET_HEADER
 from sso.audit import Caller
 from sso.browsers import cookie_name, origin_of, refuse_forgery, session_cookie
 from sso.sessions import PREFIX
 
 if TYPE_CHECKING:
     from specs.exchange import Exchange, Identity
+    from sso.recognition import Proof
 
 _BEARER = f"bearer {PREFIX}"
 
@@ -63,7 +65,11 @@ class Authenticator(authenticators.Authenticator):
         return f'Bearer realm="{self.name}"'
 
     def identify(self, exchange: Exchange) -> Identity | None:
-        headers, people = exchange.headers, self._people
+        people = self._people
+        known: tuple[Identity, Proof] | None = exchange.kept.get(self)
+        if known is not None and people.recognition.holds(known[1], exchange.address):
+            return known[0]
+        headers = exchange.headers
         token = headers.get("authorization", "")
         if token[: len(_BEARER)].lower() == _BEARER:
             token, by_cookie = token[len("bearer ") :].rstrip(), False
@@ -78,7 +84,7 @@ class Authenticator(authenticators.Authenticator):
         try:
             app = people.applications.claimed_by(headers)
             caller = Caller(app, exchange.address, headers.get("user-agent", "")[:200], exchange.cid)
-            found = people.recognition.by_token(token, caller, self.name)
+            found, proof = people.recognition.prove_token(token, caller, self.name)
             if found.session is not None and not app and not by_cookie:
                 people.applications.refuse_unproven(found.session.app)
         except Problem as problem:
@@ -90,6 +96,10 @@ class Authenticator(authenticators.Authenticator):
             raise Problem.of("forbidden", "this session is of another application")
         if self.settings.second_factor and session.level < 2:
             raise Problem(403, "mfa-required", "log in with a second factor, or enrol one first")
+        # SECURITY: S24. All that was looked at above is of the head and of this definition, but for what the proof stands on; and
+        # for an application's secret, which is looked up with each call.
+        if proof is not None and SECRET_HEADER not in headers:
+            exchange.kept[self] = (found.identity, proof)
         return found.identity
 
     def _refuse_forgery(self, exchange: Exchange, token: str) -> None:

@@ -22,9 +22,12 @@ def test_two_processes_share_a_file(path):
     there.change("ann")
     assert here[place] == there[place] > 0
     assert here.unchanged(place, began) is None
-    assert here.unchanged(place, here.clock()) == here[place]
+    standing = here.unchanged(place, here.clock())
+    assert standing == (place, here[place], here[ALL])
+    assert (here.stands(standing), there.stands(standing)) == (True, True)
     there.change_all()
     assert here.unchanged(here.place("joe"), began) is None
+    assert (here.stands(standing), there.stands(standing)) == (False, False)
 
 
 def test_who_opens_later_finds_what_was_changed(path):
@@ -42,7 +45,7 @@ def test_moments_of_before_the_machine_was_started_are_forgotten(path):
     before.close()
     stamps = Stamps(path)
     place = stamps.place("ann")
-    assert (stamps[place], stamps[ALL], stamps.unchanged(place, stamps.clock())) == (0, 0, 0)
+    assert stamps.unchanged(place, stamps.clock()) == (place, 0, 0)
 
 
 def test_each_has_its_own_where_there_is_no_file():
