@@ -47,6 +47,7 @@ class Security:
                 if all(results.get(definition.name) for definition in alternative):
                     first = results[alternative[0].name]
                     exchange.identity = first if first is not None else ANONYMOUS
+                    self._settle_beside(exchange, self.definitions, results, unspent)
                     return exchange.identity
             self._settle(exchange, results, unspent)
         detail = "send the credentials that WWW-Authenticate asks for"
@@ -62,6 +63,7 @@ class Security:
         if not known and len(results) < len(self.definitions):
             self._settle(exchange, results, unspent)
             raise Problem.of("unauthenticated", "these credentials are not known here", headers=self._challenges)
+        self._settle_beside(exchange, self.definitions, results, unspent)
         return known
 
     def _single(self, exchange: Exchange, definition: Authenticator) -> Identity | None:
@@ -81,13 +83,38 @@ class Security:
         """
         results: dict[str, Identity | None] = {}
         unspent = []
-        for definition in self.definitions:
+        for number, definition in enumerate(self.definitions):
             try:
                 results[definition.name] = definition.identify(exchange)
             except Rejected as rejected:
                 if not rejected.spent:
                     unspent.append(definition)
+            except Problem:
+                self._settle_beside(exchange, self.definitions[:number], results, unspent)
+                raise
         return results, unspent
+
+    def _settle_beside(
+        self,
+        exchange: Exchange,
+        asked: Sequence[Authenticator],
+        results: Mapping[str, Identity | None],
+        unspent: Sequence[Authenticator],
+    ) -> None:
+        """The request goes on, or ends for another reason, though some of those that were *asked* got wrong credentials.
+
+        # SECURITY: A26, A33. Or else whoever has a key of their own could guess at the passwords of others beside it.
+        """
+        if len(results) == len(asked):
+            return
+        # Two definitions that read the same credential are no two guesses.
+        taken = {definition.word for definition in asked if results.get(definition.name)}
+        wrong = [one for one in asked if one.guessed and one.name not in results and one.word not in taken]
+        for definition in wrong:
+            if definition in unspent:
+                definition.spend(exchange)
+        if wrong:
+            self.failed(exchange)
 
     def _settle(
         self, exchange: Exchange, results: Mapping[str, Identity | None], unspent: Sequence[Authenticator]

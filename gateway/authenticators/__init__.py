@@ -84,6 +84,8 @@ class Authenticator:
     word: ClassVar[str] = ""
     #: The SOAP headers (namespace, name) that it reads, so that callers may insist on their being understood.
     soap_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
+    #: Whether somebody could guess at its credentials: a wrong one counts, though another one that came with it is right.
+    guessed: ClassVar[bool] = True
 
     class Settings(settings.Settings):
         """What every security definition can be told."""

@@ -29,6 +29,7 @@ class Authenticator(authenticators.Authenticator):
     """
 
     word = "sso"
+    guessed = False  # a token has 256 bits, and browsers go on sending the cookie of a session that is over
 
     class Settings(authenticators.Authenticator.Settings):
         """Settings of a definition of type sso."""

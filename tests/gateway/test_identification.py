@@ -37,11 +37,15 @@ def world():
         told = {"username": None, "password": None, "groups": ["*"], "realm": "R", **settings}
         return basic.Authenticator(name, SimpleNamespace(**told), tools)
 
+    def shut(exchange):
+        raise Problem.of("forbidden", "nobody comes in here")
+
     own = SimpleNamespace(reveal=lambda: "other")
     definitions = {
         "own": passwords("own", username="acme", password=own, groups=None),
         "users": passwords("users"),
         "gold": passwords("gold", groups=["gold"]),
+        "shut": SimpleNamespace(name="shut", word="shut", guessed=False, challenge="S", identify=shut),
         "device": apikey.Authenticator("device", SimpleNamespace(header="X-Device", key=None, groups=["*"]), tools),
     }
 
@@ -79,7 +83,21 @@ def test_A26_every_refusal_costs_the_same_whoever_is_known_to_whom(world, altern
 def test_any_alternative_lets_a_caller_in_and_that_is_no_failure(world):
     assert world([["own"], ["users"]], "tin", "tin-password")[::2] == ("tin", 0)
     assert world([["own"], ["users"]], "acme", "other")[::2] == ("acme", 0)
-    assert world([["users"], ["device"]], "acme", "wrong", "device-key")[::2] == ("acme", 0)
+    assert world([["users"], ["device"]], "acme", "acme-password", "device-key") == ("acme", 1, 0)
+
+
+@pytest.mark.parametrize("alternatives", [[["users"], ["device"]], [["device"], ["gold"], ["users"]]])
+def test_A26_A33_who_is_let_in_by_one_credential_guesses_at_no_other_for_nothing(world, alternatives):
+    """A wrong password beside a right key costs what a refusal costs, whoever exists, and counts as one."""
+    costs = {name: world(alternatives, name, "wrong", "device-key") for name in ("acme", "tin", "nobody")}
+    assert set(costs.values()) == {("acme", len(alternatives) - 1, 1)}
+
+
+def test_A26_who_is_refused_by_a_later_definition_has_paid_for_the_earlier_ones(world):
+    """A definition that refuses for good, such as a session of another application, hides nothing of who exists."""
+    costs = {name: world([["users"], ["shut"]], name, "wrong") for name in ("acme", "nobody")}
+    assert set(costs.values()) == {("forbidden", 1, 1)}
+    assert world([["users"], ["shut"]], "acme", "acme-password") == ("forbidden", 1, 0)
 
 
 def test_all_of_an_and_are_needed_and_a_right_part_does_not_excuse_a_wrong_one(world):
