@@ -16,30 +16,21 @@ from sqlalchemy import Connection, update
 
 from security.addresses import AddressList
 from specs.problems import Problem
-from sso import names, tables
+from sso import tables
+from sso.attempts import Attempts
 from sso.audit import Caller
 from sso.desk import Desk
 from sso.passkeys import Assertion
 from sso.problems import invalid, refusal
 from sso.sessions import Opened, Session
-from sso.throttle import (
-    FAILED_AT_ACCOUNT,
-    FAILED_AT_ADDRESS,
-    FAILED_AT_DEVICE,
-    FAILED_AT_PAIR,
-    Charge,
-    place_of,
-)
+from sso.throttle import Charge
 from sso.tokens import digest_of
 from sso.totp import Proof
 from sso.users import User
 from sso.webauthn import VERIFIED, WebAuthn
 
-#: NIST SP 800-63B 3.2.2: after so many failures without a success the password is switched off until it is reset.
-MOST_FAILURES: Final = 100
 #: How long the second stage may take, in seconds.
 PENDING: Final = 300.0
-DEVICE_PREFIX: Final = "gwd_"
 _STATES: Final = {
     "new": "account-unconfirmed", "unconfirmed": "account-unconfirmed", "unapproved": "account-unapproved",
     "locked": "account-locked",
@@ -91,6 +82,7 @@ class Login(Desk):
     """Proves who people are."""
 
     webauthn: WebAuthn
+    attempts: Attempts
 
     def log_in(self, given: Credentials, caller: Caller) -> LoggedIn | MfaRequired:
         """A session, or the token for the second stage.
@@ -100,14 +92,14 @@ class Login(Desk):
         """
         caller = self._admit(caller)
         row = self.database.read(lambda connection: self.users.by_identifier(connection, given.username))
-        device = self._device_of(given.device, row)
-        charges = self._charges(given.username, row, device, caller)
-        self.database.read(lambda connection: self.throttle.check(connection, charges))
+        device = self.attempts.device_of(given.device, row)
+        charges = self.attempts.charges(given.username, row, device, caller)
+        self.attempts.begin(charges, device, caller)
         # SECURITY: S11. One hash and one transaction for whoever comes, whatever is wrong.
         right = self.passwords.verify(given.password, row.password if row is not None else None)
         right = right and row is not None and _may_try(row, caller)
         if not right:
-            self.database.write(lambda connection: self._count_failure(connection, row, charges, caller))
+            self.attempts.failed(row, charges, caller)
             raise refusal("invalid-credentials", "the name or the password is wrong")
         proof = None
         if given.totp_code or given.recovery_code:
@@ -145,12 +137,12 @@ class Login(Desk):
         """
         caller = self._admit(caller)
         self.webauthn.require_login()
-        charges: list[Charge] = [(FAILED_AT_ADDRESS, place_of(caller.address))]
-        self.database.read(lambda connection: self.throttle.check(connection, charges))
+        charges = self.attempts.of_address(caller)
+        self.attempts.begin(charges, "", caller)
         proven = self.webauthn.examine(credential, "login", caller.app)
         row: Any = proven.row if proven is not None else None
         if proven is None or row.state == "rejected" or not _is_at_home(row, caller):
-            self.database.write(lambda connection: self._count_passkey(connection, row, charges, caller))
+            self.attempts.passkey_failed(row, charges, caller)
             raise refusal("invalid-credentials", "this passkey is not known here")
         proof = proven.assertion
         if not proof.verified:
@@ -193,7 +185,7 @@ class Login(Desk):
     ) -> Opened:
         """A new token for a session whose person proves themselves once more. Raises Problem 401 and 429."""
         row = self.database.read(lambda connection: self.users.row(connection, session.user_id))
-        charges = self._charges(session.username, row, "", caller)
+        charges = self.attempts.charges(session.username, row, "", caller)
         self.database.read(lambda connection: self.throttle.check(connection, charges))
         proof: Proof | Assertion | None
         if password:
@@ -265,7 +257,7 @@ class Login(Desk):
             if current.session_epoch != row.session_epoch:
                 # SECURITY: S31. A lock, another password or a revocation raised the epoch while the password was being checked.
                 return refusal("invalid-credentials", "the name or the password is wrong")
-            self._clear(connection, row, charges)
+            self.attempts.succeeded(connection, charges)
             if self.factors.enrolled(connection, row.id):
                 if not attempted:
                     return self._pending(connection, row, device, caller)
@@ -355,7 +347,7 @@ class Login(Desk):
         opened = self.sessions.open(connection, row, methods, caller)
         details = {"session": opened.session.id, "methods": list(methods)}
         self.audit.record(connection, "login", caller, target=row.id, actor=row.id, details=details)
-        known = device or self._new_device(row.id)
+        known = device or self.attempts.new_device(row.id)
         return LoggedIn(
             opened.token, opened.session, self.users.user_of(connection, row), known, self.warnings_of(connection, row)
         )
@@ -371,54 +363,6 @@ class Login(Desk):
         found = self.tokens.find(connection, "login", login_token)
         if found is not None:
             self.tokens.spend_try(connection, found.digest)
-
-    # Counting
-
-    def _charges(self, username: str, row: Any, device: str, caller: Caller) -> list[Charge]:
-        # SECURITY: S14. By the account where there is one, so that its name and its address share one budget.
-        place = place_of(caller.address)
-        account = f"id {row.id}" if row is not None else "name {} {}".format(*names.identifier_key(username))
-        if device:
-            return [(FAILED_AT_DEVICE, device)]
-        return [(FAILED_AT_ADDRESS, place), (FAILED_AT_PAIR, f"{account} {place}"), (FAILED_AT_ACCOUNT, account)]
-
-    def _count_failure(self, connection: Connection, row: Any, charges: Sequence[Charge], caller: Caller) -> None:
-        self.throttle.check(connection, charges)
-        self.throttle.count(connection, charges)
-        user_id = row.id if row is not None else ""
-        users = tables.users
-        # The same statements for a name that nobody has.
-        failed = update(users).where(users.c.id == user_id)
-        connection.execute(
-            failed.values(
-                failures=users.c.failures + 1,
-                password_disabled=users.c.password_disabled | (users.c.failures + 1 >= MOST_FAILURES),
-            )
-        )
-        self.audit.record(connection, "login.password", caller, target=user_id, result="refused")
-
-    def _count_passkey(self, connection: Connection, row: Any, charges: Sequence[Charge], caller: Caller) -> None:
-        self.throttle.check(connection, charges)
-        self.throttle.count(connection, charges)
-        target = row.id if row is not None else ""
-        self.audit.record(connection, "login.passkey", caller, target=target, result="refused")
-
-    def _clear(self, connection: Connection, row: Any, charges: Sequence[Charge]) -> None:
-        # SECURITY: S13. The address's own counter stays: who knows one password does not reset it for guessing at others.
-        self.throttle.clear(connection, [charge for charge in charges if charge[0] is not FAILED_AT_ADDRESS])
-
-    # Devices
-
-    def _new_device(self, user_id: str) -> str:
-        nonce = self.keys.randomness(16).hex()
-        return f"{DEVICE_PREFIX}{nonce}.{self.keys.device(f'{user_id} {nonce}')}"
-
-    def _device_of(self, device: str, row: Any) -> str:
-        """*device* where we gave it to this user; empty otherwise."""
-        nonce, dot, proof = device.removeprefix(DEVICE_PREFIX).partition(".")
-        if row is None or not dot or len(device) > 200 or not device.isascii():
-            return ""
-        return device if self.keys.proves(f"{row.id} {nonce}", proof) else ""
 
 
 def _may_try(row: Any, caller: Caller) -> bool:

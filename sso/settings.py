@@ -24,6 +24,10 @@ MOST_REMEMBERED = 12
 FEWEST_ROUNDS = 210_000
 
 
+#: Log-ins from one address in a minute.
+ATTEMPTS = 30
+
+
 class App(Settings):
     """What people may do through one application."""
 
@@ -53,6 +57,19 @@ class Signup(Settings):
     )
     callback_services: list[ServiceName] = setting("services that hear of each sign-up", default=[])
     reserved_names: list[str] = setting("user names that nobody may sign up with, beside the usual ones", default=[])
+
+
+class LoginRules(Settings):
+    """How often people may try to log in."""
+
+    attempts_per_minute: int = setting(
+        "most log-ins a minute from an address (IPv6: its /64), right ones too; 0: any number", default=ATTEMPTS
+    )
+
+    def check(self, path: str) -> None:
+        """Raises ConfigurationError."""
+        if self.attempts_per_minute < 0:
+            raise ConfigurationError(f"{path}.attempts_per_minute", "fewer than none", f"write {ATTEMPTS}")
 
 
 class PasswordRules(Settings):
@@ -210,6 +227,7 @@ class Sso(Settings):
     apps: dict[str, App] = setting("applications by name, as X-Gateway-App has them", default={})
     default_app: str = setting("application that is meant where none is named", default="")
     signup: Signup = setting("how an account comes to be", default={})
+    login: LoginRules = setting("how often people may try to log in", default={})
     password: PasswordRules = setting("what a password has to be", default={})
     session: SessionRules = setting("how long people stay logged in", default={})
     second_factor: SecondFactor = setting("who has to have one-time codes", default={})

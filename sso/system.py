@@ -26,6 +26,7 @@ from security.secrets import Ring
 from security.stamps import Stamps
 from sso.account import Accounts
 from sso.applications import Applications
+from sso.attempts import Attempts
 from sso.attributes import Attributes
 from sso.audit import SYSTEM, Audit, Caller
 from sso.browsers import origin_of
@@ -96,9 +97,11 @@ class SingleSignOn:
         self.webauthn = WebAuthn(
             database, settings, users, sessions, factors, passkeys, tokens, audit, clock, public_url
         )
+        attempts = Attempts(database, settings.login, keys, throttle, audit)
         self.login = Login(
-            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock, self.webauthn
-        )
+            database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock, self.webauthn,
+            attempts,
+        )  # fmt: skip
         self.accounts = Accounts(
             database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
         )

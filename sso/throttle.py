@@ -10,7 +10,7 @@ guesses at somebody's password does not lock them out (S12). Names that nobody h
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -19,7 +19,7 @@ from sqlalchemy import Connection, delete, select
 from backends.clock import Clock
 from security.addresses import parse_address
 from security.database import upsert
-from sso import tables
+from sso import settings, tables
 from sso.privacy import Keys
 from sso.problems import refusal
 
@@ -33,6 +33,8 @@ class Rule(NamedTuple):
     delays: bool = False
 
 
+#: Right ones, too; the settings say how many.
+ATTEMPTS: Final = Rule("attempt", settings.ATTEMPTS, 60)
 FAILED_AT_ADDRESS: Final = Rule("address", 10, 60)
 FAILED_AT_PAIR: Final = Rule("pair", 5, 300)
 FAILED_AT_ACCOUNT: Final = Rule("account", 10, 12 * 3600, delays=True)
@@ -76,6 +78,11 @@ class Throttle:
                 since = now
             values = {"count": count, "since": since, "until": since + timedelta(seconds=rule.seconds)}
             upsert(connection, tables.throttles, {"key": self._key(rule, key)}, values)
+
+    def take(self, connection: Connection, charges: Sequence[Charge]) -> None:
+        """Count one for each of *charges* where all of them allow it, in one transaction. Raises Problem 429 as `check` does."""
+        self.check(connection, charges)
+        self.count(connection, charges)
 
     def clear(self, connection: Connection, charges: Iterable[Charge]) -> None:
         """Begin anew for each of *charges*."""

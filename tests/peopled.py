@@ -2,7 +2,9 @@
 
 import hashlib
 import hmac
+import http.client
 import itertools
+import json
 import struct
 import time
 from base64 import b32decode
@@ -20,6 +22,7 @@ sso:
   default_app: crm
   signup: {email_confirmation: false}
   second_factor: {required: "off"}
+  login: {attempts_per_minute: 0}
   user_limit: each
   users:
     limited: {limit: few}
@@ -45,6 +48,8 @@ channels:
 """
 SERVICES = {
     "people.py": '''
+    import os
+
     from gatewright import Service
 
 
@@ -55,7 +60,7 @@ SERVICES = {
             one = self.identity
             self.response.payload = {
                 "name": one.name, "kind": one.kind, "user": one.user, "groups": sorted(one.groups),
-                "facts": dict(one.attributes),
+                "facts": dict(one.attributes), "worker": os.getpid(),
             }
 
 
@@ -108,6 +113,46 @@ class Person:
     def statuses(self, path="/who", count=12):
         """How a channel answers, each time on a connection of its own, so that all workers are asked."""
         return {self.get(path).status_code for _ in range(count)}
+
+
+class Caller:
+    """One connection to ``/who`` on which the same head comes again and again; *worker* is the process that answers."""
+
+    def __init__(self, running, *credentials):
+        self.sock = running.connect()
+        lines = ("POST /who HTTP/1.1", f"Host: {running.url.partition('//')[2]}", "Content-Length: 0", *credentials)
+        self.head = "\r\n".join((*lines, "", "")).encode()
+        self.worker = 0
+
+    def ask(self):
+        """How it is answered."""
+        self.sock.sendall(self.head)
+        answer = http.client.HTTPResponse(self.sock, method="POST")
+        answer.begin()
+        self.worker = json.loads(answer.read()).get("worker", 0)
+        return answer.status
+
+
+def known_at_each_worker(running, token):
+    """A connection to each worker, by bearer token and by cookie, on which the session was taken more than once."""
+    ways = ((f"Authorization: Bearer {token}",), (f"Cookie: gw_session_dev={token}", f"Origin: {running.url}"))
+    count = len(ways) * len(running.workers())
+    opened, found = [], {}
+    # A worker that has nothing to run on takes no connection; who asks all the time would come to a limit.
+    for turn in range(200):
+        for way in ways:
+            opened.append(Caller(running, *way))
+            assert opened[-1].ask() == 200
+            found[opened[-1].worker, way] = opened[-1]
+        if len(found) == count:
+            break
+        time.sleep(0.01 if turn < 50 else 0.3)
+    assert len(found) == count
+    assert {caller.ask() for caller in found.values() for _ in range(2)} == {200}
+    for caller in opened:
+        if caller not in found.values():
+            caller.sock.close()
+    return list(found.values())
 
 
 def totp_of(secret, moment=None):

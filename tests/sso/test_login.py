@@ -12,7 +12,8 @@ from sqlalchemy import select, update
 from security.passwords import PURPOSE, PasswordHasher
 from specs.problems import Problem
 from sso import tables
-from sso.login import MOST_FAILURES, MfaRequired
+from sso.attempts import MOST_FAILURES
+from sso.login import MfaRequired
 from sso.system import COMMAND
 from sso.users import NewUser
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sso import login, throttle
+from sso import attempts, throttle
 from sso.settings import SessionRules
 
 PAGE = (Path(__file__).parents[2] / "sso" / "security.md").read_text()
@@ -19,12 +19,12 @@ def rows(heading):
 def test_its_throttles_are_those_that_count():
     told = [(int(most), float(seconds.removesuffix(" s"))) for _, most, seconds, _ in rows("Throttles")]
     rules = (
-        throttle.FAILED_AT_ADDRESS, throttle.FAILED_AT_PAIR, throttle.FAILED_AT_ACCOUNT, throttle.FAILED_AT_DEVICE,
-        throttle.FAILED_CODES, throttle.SIGN_UPS, throttle.LETTERS, throttle.SIGN_UP_LETTERS,
+        throttle.ATTEMPTS, throttle.FAILED_AT_ADDRESS, throttle.FAILED_AT_PAIR, throttle.FAILED_AT_ACCOUNT,
+        throttle.FAILED_AT_DEVICE, throttle.FAILED_CODES, throttle.SIGN_UPS, throttle.LETTERS, throttle.SIGN_UP_LETTERS,
     )  # fmt: skip
     assert told == [(rule.most, rule.seconds) for rule in rules]
     assert f"a delay of {throttle.FIRST_DELAY:.0f} s that doubles up to {throttle.LONGEST_DELAY:.0f} s" in PAGE
-    assert f"After {login.MOST_FAILURES} failures in a row" in PAGE
+    assert f"After {attempts.MOST_FAILURES} failures in a row" in PAGE
 
 
 def test_its_lifetimes_are_the_defaults():
