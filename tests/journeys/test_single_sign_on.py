@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from people import OTHER, PASSWORD
-from peopled import CONFIGURATION, SERVICES, Person, totp_of
+from peopled import CONFIGURATION, SERVICES, Person, known_at_each_worker, totp_of
 from running import eventually, gateway
 
 from security.database import open_database
 from security.secrets import Keyring
 from security.stamps import FILE_NAME, Stamps
+from sso import tables
 from sso.audit import Caller
 from sso.settings import Sso
 from sso.system import COMMAND, SingleSignOn
@@ -126,6 +127,47 @@ def test_S24_what_ends_a_session_holds_for_the_next_request_on_every_worker(runn
     assert ann.statuses() == {200}
     end_by(what)(console, ann)
     assert ann.statuses() == {401}
+
+
+@pytest.fixture
+def other(running, console, ann):
+    """Ann with another session."""
+    other = Person(running, ann.name)
+    row = console.database.read(lambda connection: console.users.row(connection, ann.id))
+    caller = Caller(app="crm", address="127.0.0.1")
+    opened = console.database.write(lambda connection: console.sessions.open(connection, row, ("password",), caller))
+    other.token, other.session, other.id = opened.token, opened.session.id, ann.id
+    return other
+
+
+def past(console, ann):
+    """The session of *ann* has come to its end."""
+    ended = tables.sessions.update().where(tables.sessions.c.id == ann.session).values(ends_at=console.clock())
+    console.database.write(lambda connection: connection.execute(ended))
+    # What was written by hand is seen when the person is read anew.
+    console.users.change(ann.id, {"display_name": "Ann"}, COMMAND, allowed=["display_name"])
+
+
+KNOWN = {
+    "logged out": lambda console, ann, other: ann.call("POST", "/logout", {}),
+    "revoked by the other session": lambda console, ann, other: other.call("DELETE", f"/sessions/{ann.session}"),
+    "locked": lambda console, ann, other: console.users.decide(ann.id, "lock", COMMAND),
+    "another password": lambda console, ann, other: end_by("password")(console, ann),
+    "deleted": lambda console, ann, other: other.call("DELETE", "/me"),
+    "past its end": lambda console, ann, other: past(console, ann),
+}
+
+
+#: What ends the other session, too.
+OTHERS_TOO = ("locked", "another password", "deleted")
+
+
+@pytest.mark.parametrize("what", KNOWN)
+def test_S24_what_ends_a_session_ends_it_for_connections_that_were_let_in_by_it(running, console, ann, other, what):
+    callers, others = known_at_each_worker(running, ann.token), [] if what in OTHERS_TOO else [other]
+    KNOWN[what](console, ann, other)
+    assert [caller.ask() for caller in callers] == [401] * len(callers)
+    assert [one.get("/who").status_code for one in others] == [200] * len(others)
 
 
 def test_S43_a_role_that_is_taken_away_is_gone_with_the_next_request(console, ann):
