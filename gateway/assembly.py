@@ -210,6 +210,7 @@ class Gateway:
             connections_per_address=limits.connections_per_address,
             requests=limits.requests,
             bodies=limits.bodies,
+            answers=limits.answers,
             requests_per_address=limits.requests_per_address,
         )
         if self._follow_bounds is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 
 def _trusts_nobody(peer: str) -> bool:
@@ -15,12 +16,20 @@ def _peer_alone(peer: str, headers: Mapping[str, str]) -> str:
 
 
 class Held:
-    """How many bytes of bodies a process holds at the moment."""
+    """How many bytes a process holds for strangers at the moment, of bodies or of answers, and the *most* it takes."""
 
-    __slots__ = ("octets",)
+    __slots__ = ("most", "octets")
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = inf) -> None:
         self.octets = 0
+        self.most = most
+
+    def take(self, count: int) -> bool:
+        """Hold so many more, where there is room; what is too large for any room is held where there is nothing else."""
+        if count and self.octets and self.octets + count > self.most:
+            return False
+        self.octets += count
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +44,8 @@ class Bounds:
 
     *connections* and *requests* (those being answered) are of one process; of each no more than so many are of one address,
     a trusted proxy's connections excepted. *bodies* is how many bytes of request bodies the process holds, all requests
-    together; what came with a head is not counted. *trusted* tells whether a peer is a proxy of ours, and *client_address*
+    together; what came with a head is not counted. *answers* is how many bytes of answers wait for callers who do not take
+    them, of long ones (64 KiB) the whole. *trusted* tells whether a peer is a proxy of ours, and *client_address*
     gives the caller's address from a trusted proxy's headers.
     """
 
@@ -58,5 +68,6 @@ class Bounds:
     requests_per_address: int = 500
     requests_in_turn: int = 32
     bodies: int = 256 * 1024 * 1024
+    answers: int = 256 * 1024 * 1024
     trusted: Callable[[str], bool] = _trusts_nobody
     client_address: Callable[[str, Mapping[str, str]], str] = _peer_alone

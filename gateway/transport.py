@@ -17,6 +17,8 @@ from typing import Any
 import gevent
 from gevent import getcurrent, monkey
 
+from gateway.bounds import Held
+
 #: The socket class of the standard library, patched or not: gevent's own would wait for itself.
 Socket: type[socket.socket] = monkey.get_original("socket", "socket")
 LARGEST_READ = 65536
@@ -74,6 +76,8 @@ class Transport:
         self.hub = gevent.get_hub()
         self.deadline = inf
         self.ends = inf  #: when waiting is over, whatever deadline a wait has of its own
+        self.unsent = Held()  #: what waits for slow readers, of all transports that share it
+        self.counted = 0  #: how much of `unsent` is this transport's already, by whoever sends
         self._resume: Any = None
         self._recv = sock.recv
         self._send = sock.send
@@ -123,6 +127,17 @@ class Transport:
         if self._writable is None:
             self._writable = self.hub.loop.io(self.sock.fileno(), 2)
         view = memoryview(octets)[sent:]
+        rest = max(0, len(view) - self.counted)
+        if not self.unsent.take(rest):
+            # SECURITY: A35. A thousand readers who do not read have what a few may have.
+            self._forget_unsent()
+            raise Gone
+        try:
+            self._send_rest(view, seconds, rate)
+        finally:
+            self.unsent.octets -= rest
+
+    def _send_rest(self, view: memoryview, seconds: float, rate: float) -> None:
         patience = seconds
         while view:
             began = self.clock()

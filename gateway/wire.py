@@ -94,6 +94,7 @@ class Wire:
         self.requests = 0
         self.in_flight = 0  #: requests that a handler is answering
         self.held = Held()
+        self.unsent = Held(self.bounds.answers)
         self.peers: dict[str | bytes, int] = {}  #: how many connections each address has
         self.draining = False
         self.on_close: Callable[[], None] = _nothing
@@ -107,11 +108,13 @@ class Wire:
     def bound(self, bounds: Bounds) -> None:
         """Serve within *bounds* from the next request on."""
         self.bounds = bounds
+        self.unsent.most = bounds.answers
 
     def serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None = None) -> None:
         """Serve *sock* to its end, in the running greenlet. *peer* is the address of the other side."""
         self.sweeper.start()
         transport = TlsTransport(sock, self.sweeper, tls) if tls else Transport(sock, self.sweeper)
+        transport.unsent = self.unsent
         connection = Connection(self, transport, peer)
         self.connections.add(connection)
         try:
@@ -443,13 +446,12 @@ class Connection:
         if stream is None:
             count = len(head) + len(content)
             if len(content) > LARGEST_READ:
-                # SECURITY: A35. Joined, each slow reader of a long answer would have a copy of it.
-                self.transport.send(head, bounds.write_seconds, bounds.rate)
-                view = memoryview(content)
-                for begin in range(0, len(content), LARGEST_WRITE):
-                    if begin:
-                        gevent.sleep(0)
-                    self.transport.send(view[begin : begin + LARGEST_WRITE], bounds.write_seconds, bounds.rate)
+                if not self.send_long(head, content):
+                    log.warning(
+                        "cid=%s the answer is left out: too many wait for callers who do not take them", exchange.cid
+                    )
+                    fail(exchange, Problem.of("overloaded", "too many answers are on their way", headers=RETRY_SOON))
+                    return self.answer(exchange, keep_alive)
             else:
                 self.transport.send(head + content, bounds.write_seconds, bounds.rate)
         else:
@@ -460,6 +462,25 @@ class Connection:
             self.buffer = body.rest
             return True
         return False
+
+    def send_long(self, head: bytes, content: bytes) -> bool:
+        """Send a long answer, slice by slice; False, and nothing sent, where too much waits for slow readers already."""
+        bounds, transport, unsent = self.bounds, self.transport, self.wire.unsent
+        if not unsent.take(len(content)):
+            return False
+        transport.counted = len(content)
+        try:
+            # SECURITY: A35. Joined, each slow reader of a long answer would have a copy of it.
+            transport.send(head, bounds.write_seconds, bounds.rate)
+            view = memoryview(content)
+            for begin in range(0, len(content), LARGEST_WRITE):
+                if begin:
+                    gevent.sleep(0)
+                transport.send(view[begin : begin + LARGEST_WRITE], bounds.write_seconds, bounds.rate)
+        finally:
+            transport.counted = 0
+            unsent.octets -= len(content)
+        return True
 
     def hand_over(self, exchange: Exchange) -> bool:
         """Change the protocol: say 101, and leave the connection to the exchange's `hand_over` until that returns."""
@@ -526,11 +547,11 @@ class Connection:
             left -= len(octets)
 
 
-def fail(exchange: Exchange) -> None:
-    """The answer where the handler had none: what the log knows under this cid stays there."""
-    problem = InternalError()
+def fail(exchange: Exchange, problem: Problem | None = None) -> None:
+    """The answer where the handler had none, or none that can be sent: what the log knows under this cid stays there."""
+    problem = problem or InternalError()
     exchange.response_status = problem.status
-    exchange.response_headers = [("Content-Type", "application/problem+json")]
+    exchange.response_headers = [("Content-Type", "application/problem+json"), *problem.headers]
     exchange.response_body = orjson.dumps(problem.as_dict(exchange.cid))
     exchange.response_stream = None
 

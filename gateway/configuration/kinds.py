@@ -69,6 +69,10 @@ class WireBounds(Settings):
         "bytes of request bodies that are held at a time, all requests together, packed ones as they are unpacked",
         default="256MiB",
     )
+    answers: Size = setting(
+        "bytes of answers that wait for callers who do not take them, all together, of long answers the whole",
+        default="256MiB",
+    )
     min_rate: Size = setting(
         "bytes a second that a caller has to send or take on the whole, beyond the time it is given", default="1KiB"
     )

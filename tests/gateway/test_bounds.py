@@ -1,6 +1,7 @@
 """What strangers can have at a time: connections, requests in flight, seconds; and that the wire follows the document."""
 
 import gzip
+import socket
 import threading
 import time
 
@@ -174,6 +175,67 @@ def test_A36_who_goes_in_the_middle_of_a_body_leaves_nothing_behind():
             assert eventually(lambda: wire.wire.held.octets >= 200_000, pause=0.01)
         assert eventually(lambda: wire.wire.held.octets == 0, pause=0.01)
         assert not wire.handler.kept
+
+
+class Long(Echo):
+    """Answers /long with so many bytes, and everything else with 60 KB."""
+
+    long = 8 << 20
+
+    def handle(self, exchange):
+        exchange.response_status = 200
+        exchange.response_body = b"x" * (self.long if exchange.path == "/long" else 60_000)
+
+
+def not_reading(wire, octets):
+    """A connection that sends *octets* and takes no answer."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(wire.address)
+    sock.settimeout(5)
+    sock.sendall(octets)
+    return sock
+
+
+def test_A35_answers_that_nobody_takes_are_bounded_all_together():
+    ask = GET.replace(b"/ ", b"/long ")
+    with serving(Long(), answers=2 * Long.long) as wire:
+        unsent = wire.wire.unsent
+        slow = [not_reading(wire, ask) for _ in range(2)]
+        assert eventually(lambda: unsent.octets == 2 * Long.long, pause=0.01)
+        with wire.connect() as sock:
+            for _ in range(2):
+                sock.sendall(ask)
+                refused = read_answer(sock)
+                assert (refused.status, refused.json()["code"], refused.headers["retry-after"]) == (
+                    503,
+                    "overloaded",
+                    "1",
+                )
+            sock.sendall(GET)  # short ones, to whoever takes them, are no burden
+            assert len(read_answer(sock).body) == 60_000
+        many = not_reading(wire, GET * 400)
+        # Whoever does not take them is reset when the kernel takes no more.
+        assert eventually(lambda: len(wire.wire.connections) == 2, pause=0.01)
+        with pytest.raises(ConnectionResetError):
+            read_all(many)
+        many.close()
+        for sock in slow:
+            sock.close()
+        assert eventually(lambda: unsent.octets == 0, pause=0.01)
+        assert len(wire.ask(ask).body) == Long.long
+        assert eventually(lambda: unsent.octets == 0, pause=0.01)
+
+
+def test_A35_an_answer_longer_than_all_may_be_is_sent_where_nothing_else_waits():
+    with serving(Long(), answers=1000) as wire:
+        assert len(wire.ask(GET.replace(b"/ ", b"/long ")).body) == Long.long
+        slow = not_reading(wire, GET * 400)
+        assert eventually(lambda: 0 < wire.wire.unsent.octets <= 60_200, pause=0.01)
+        assert wire.ask(GET.replace(b"/ ", b"/long ")).status == 503
+        wire.wire.bound(wire.bounded(answers=1 << 30))
+        assert len(wire.ask(GET.replace(b"/ ", b"/long ")).body) == Long.long
+        slow.close()
 
 
 def test_bounds_can_be_changed_while_connections_are_open():
