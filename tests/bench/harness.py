@@ -70,16 +70,18 @@ class Load:
         warm: float = 1.0,
         attempts: int = 4,
         upstream: int = 0,
+        patience: float = 15.0,
     ) -> Sample:
         """Load the server at *port*, whose processes are *pid* and its descendants. *rate* 0: as fast as it goes.
 
         The compiled client is also the system behind the server, where *upstream* is the port of one.
 
-        While other programs take the server's core it is measured again, *attempts* times at most; the quietest counts.
+        While other programs take the server's core it is measured again, *attempts* times at most; the quietest counts. Before
+        each it is waited for so many seconds of *patience* at most that they let go of it.
         """
         best: Sample | None = None
         for _ in range(attempts):
-            wait_for_quiet()
+            wait_for_quiet(patience)
             sample = self._measure(port, pid, requests, seconds, rate, warm, upstream)
             if best is None or sample.foreign < best.foreign:
                 best = sample
