@@ -8,7 +8,7 @@ charged, and requests that run counted out, when the request is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gateway.built_in import sso_of
@@ -273,17 +273,20 @@ class Quotas:
                 for step in rest:
                     step(exchange)
             except BaseException:
-                self._stores.settle(self._storage, charges, 0)
+                self._settle(exchange, charges, 0)
                 raise
             stream = exchange.response_stream
             if charges and stream is not None:
-                exchange.response_stream = _Counted(
-                    stream, lambda sent: self._stores.settle(self._storage, charges, sent)
-                )
+                exchange.response_stream = _Counted(stream, lambda sent: self._settle(exchange, charges, sent))
             elif charges:
-                self._stores.settle(self._storage, charges, len(exchange.response_body))
+                self._settle(exchange, charges, len(exchange.response_body))
 
         return limit_and_answer
+
+    def _settle(self, exchange: Exchange, charges: Sequence[Charge], sent: int) -> None:
+        # SECURITY: A37. A body whose length nobody announced could not be charged before it came.
+        came = exchange.arrived() if exchange.arrived is not None else 0
+        self._stores.settle(self._storage, charges, sent + came)
 
 
 class _Counted:

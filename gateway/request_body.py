@@ -30,8 +30,8 @@ class Body:
     """
 
     __slots__ = (
-        "_bounds", "_content", "_expects", "_held", "_length", "_patience", "_transport", "finished", "holds", "rest",
-        "touched",
+        "_arrived", "_bounds", "_content", "_expects", "_held", "_length", "_patience", "_transport", "finished", "holds",
+        "rest", "touched",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +48,11 @@ class Body:
         self.touched = False
         self.holds = 0
         self._held = held
+        self._arrived = 0
+
+    def arrived(self) -> int:
+        """How many bytes of a chunked body have come, to whoever asked for them."""
+        return self._arrived
 
     def read(self, most: int, coding: str = "") -> bytes:
         """The whole body, which is at most *most* bytes, with its content *coding* undone; the same bytes each time.
@@ -189,8 +194,10 @@ class Body:
                 raise _too_large(most)
             while size > len(buffer):
                 size -= len(buffer)
+                self._arrived += len(buffer)
                 yield bytes(buffer)
                 buffer[:] = self._receive()
+            self._arrived += size
             yield bytes(buffer[:size])
             while len(buffer) < size + 2:
                 buffer += self._receive()

@@ -371,6 +371,8 @@ class Connection:
             cid, method, path, query, headers, started, host, scheme, peer, address, version, target, length, body.read,
             body.pieces, kept,
         )  # fmt: skip
+        if length < 0:
+            exchange.arrived = body.arrived
         return exchange, keep_alive
 
     def turn_away(self, why: str = "this address has too many connections") -> None:

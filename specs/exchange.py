@@ -107,7 +107,7 @@ class Exchange:
     """A request, what each step found out about it, and the answer. Built by accept; one per request."""
 
     __slots__ = (
-        "address", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format",
+        "address", "arrived", "body", "body_length", "body_pieces", "channel", "cid", "content_type", "files", "form", "format",
         "hand_over", "headers", "host", "identity", "input", "kept", "limit_headers", "method", "notes", "opened", "outcome",
         "params", "path", "payload", "peer", "problem", "query", "query_string", "read_body", "response_body", "response_headers",
         "response_status", "response_stream", "scheme", "snapshot", "started_ns", "target", "version",
@@ -130,6 +130,7 @@ class Exchange:
     body_pieces: Callable[
         [int], Iterator[bytes]
     ]  #: the body as it comes, once, in place of `read_body`; raises as that does
+    arrived: Callable[[], int] | None  #: of a chunked body: how many bytes of it have come
     started_ns: int  #: time.monotonic_ns() when the head was read
     kept: dict[Any, Any]
     """What steps found out from the head alone, by who did. The next request of the connection finds it if its head is the same,
@@ -212,4 +213,4 @@ class Exchange:
         self.content_type = ""
         self.response_status = 0
         self.snapshot = self.channel = self.opened = self.format = self.payload = self.outcome = None
-        self.response_stream = self.hand_over = self.problem = self.notes = None
+        self.response_stream = self.hand_over = self.problem = self.notes = self.arrived = None
