@@ -21,8 +21,8 @@ def test_records_that_were_not_touched_are_good(world):
 
 
 @pytest.mark.parametrize("damage", ["edit", "delete", "reorder", "truncate", "time", "head"])
-def test_S46_whoever_edits_deletes_reorders_or_truncates_is_found_at_the_first_bad_record(sqlite_world, damage):
-    world, audit = sqlite_world, tables.audit
+def test_S46_whoever_edits_deletes_reorders_or_truncates_is_found_at_the_first_bad_record(world, damage):
+    audit = tables.audit
     fill(world)
     statements = {
         "edit": [update(audit).where(audit.c.sequence == 3).values(reason="because")],

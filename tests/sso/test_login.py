@@ -27,8 +27,7 @@ def test_the_right_password_gives_a_session_and_a_wrong_one_does_not(world):
         world.log_in(password="something else entirely")
 
 
-def test_S11_Z18_one_answer_and_one_cost_for_whatever_is_wrong(sqlite_world, monkeypatch):
-    world = sqlite_world
+def test_S11_Z18_one_answer_and_one_cost_for_whatever_is_wrong(world, monkeypatch):
     world.configure(signup={"approval": True})
     for name in ("ann", "locked", "rejected", "off"):
         world.person(name)
@@ -80,8 +79,7 @@ def test_S11_no_oracle_by_time(sqlite_world):
     [("new", "account-unconfirmed"), ("unconfirmed", "account-unconfirmed"), ("unapproved", "account-unapproved"),
      ("locked", "account-locked")],
 )  # fmt: skip
-def test_S6_Z10_Z15_what_stands_in_the_way_is_told_to_the_owner_alone(sqlite_world, state, code):
-    world = sqlite_world
+def test_S6_Z10_Z15_what_stands_in_the_way_is_told_to_the_owner_alone(world, state, code):
     world.person()
     world.database.write(lambda c: c.execute(update(tables.users).values(state=state)))
     with refused("invalid-credentials"):
@@ -192,8 +190,7 @@ def test_many_logins_of_one_person_at_the_same_moment_all_succeed(world):
         assert len({done.token for done in pool.map(lambda _: world.log_in(), range(12))}) == 12
 
 
-def test_S16_after_a_hundred_failures_the_password_is_off_until_it_is_reset(sqlite_world):
-    world = sqlite_world
+def test_S16_after_a_hundred_failures_the_password_is_off_until_it_is_reset(world):
     ann = world.person()
     for number in range(MOST_FAILURES):
         with refused("invalid-credentials"):
@@ -223,8 +220,7 @@ def test_S18_a_login_always_gives_a_new_token(world):
     ],
     ids=["older", "pbkdf2", "django"],
 )
-def test_S22_a_foreign_hash_is_taken_over_and_replaced_at_the_first_login(sqlite_world, foreign):
-    world = sqlite_world
+def test_S22_a_foreign_hash_is_taken_over_and_replaced_at_the_first_login(world, foreign):
     ann = world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=foreign), COMMAND)
     stored = world.row(ann.id).password
     with refused("invalid-credentials"):
@@ -304,8 +300,7 @@ def test_Z11_a_person_logs_in_from_their_own_addresses_alone_and_strangers_learn
     assert world.log_in(address="10.1.2.3")
 
 
-def test_S31_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(sqlite_world, monkeypatch):
-    world = sqlite_world
+def test_S31_a_password_that_is_changed_while_it_is_checked_lets_nobody_in(world, monkeypatch):
     ann = world.person()
     verify = world.sso.passwords.verify
 

@@ -45,8 +45,7 @@ def test_S32_of_eight_at_once_one_is_let_in(world):
     assert answers.count("in") == 1
 
 
-def test_S32_digits_of_other_scripts_and_an_earlier_step_after_a_later_one_are_no_codes(sqlite_world):
-    world = sqlite_world
+def test_S32_digits_of_other_scripts_and_an_earlier_step_after_a_later_one_are_no_codes(world):
     world.person()
     secret, _ = world.enrol()
     world.passes(seconds=90)
@@ -73,8 +72,7 @@ def test_S33_an_enrolment_that_was_not_finished_asks_for_nothing(world):
     assert len(set(codes)) == 10
 
 
-def test_S33_enrolling_over_a_second_factor_asks_for_a_recent_login_and_the_old_one_holds_until_then(sqlite_world):
-    world = sqlite_world
+def test_S33_enrolling_over_a_second_factor_asks_for_a_recent_login_and_the_old_one_holds_until_then(world):
     world.person()
     secret, _ = world.enrol()
     world.passes(seconds=60)
@@ -118,8 +116,7 @@ def test_S34_the_second_stage_takes_five_codes_and_one_session(world):
     assert world.log_in(totp_code=world.code(secret))
 
 
-def test_S34_a_stage_that_was_begun_dies_with_a_lock_and_in_five_minutes(sqlite_world):
-    world = sqlite_world
+def test_S34_a_stage_that_was_begun_dies_with_a_lock_and_in_five_minutes(world):
     ann = world.person()
     secret, _ = world.enrol()
     world.passes(seconds=60)
@@ -148,8 +145,7 @@ def test_S35_a_link_is_no_way_around_a_second_factor(world):
         world.sso.links.identity_of("certificates", "ann")
 
 
-def test_S35_where_a_second_factor_is_required_a_link_does_not_stand_in_for_it(sqlite_world):
-    world = sqlite_world
+def test_S35_where_a_second_factor_is_required_a_link_does_not_stand_in_for_it(world):
     world.configure(second_factor={"required": "super_users"})
     root = world.person("boss", is_super_user=True)
     world.sso.links.add(root.id, "partners", "boss", COMMAND)
@@ -194,8 +190,7 @@ def test_a_recovery_code_costs_one_hash(sqlite_world, monkeypatch):
 
 
 @pytest.mark.parametrize(("drift", "answer"), [(29, "in"), (-29, "in"), (61, "mfa-invalid"), (-61, "mfa-invalid")])
-def test_S37_a_clock_may_be_half_a_minute_off(sqlite_world, drift, answer):
-    world = sqlite_world
+def test_S37_a_clock_may_be_half_a_minute_off(world, drift, answer):
     world.person()
     secret, _ = world.enrol()
     world.passes(minutes=5)

@@ -35,8 +35,7 @@ def test_a_session_ends_when_it_is_not_used_and_lives_on_when_it_is(world):
 @pytest.mark.parametrize(
     "how", ["logout", "absolute", "revoked", "locked", "deleted", "epoch", "everybody", "rejected"]
 )
-def test_S24_whatever_ends_a_session_ends_it_at_once(sqlite_world, how):
-    world = sqlite_world
+def test_S24_whatever_ends_a_session_ends_it_at_once(world, how):
     ann = world.person()
     token, session = world.log_in()[:2]
     if how in ("logout", "revoked"):

@@ -62,26 +62,26 @@ def test_S1_S3_a_taken_name_or_address_is_told_to_its_owner_alone_and_costs_the_
         "a@b",
     ],
 )
-def test_S2_a_name_that_looks_like_another_is_refused(sqlite_world, name):
+def test_S2_a_name_that_looks_like_another_is_refused(world, name):
     with refused("validation-failed") as problem:
-        sign_up(sqlite_world, name, "a@example.org")
+        sign_up(world, name, "a@example.org")
     assert problem.value.errors[0].pointer == "/username"
     assert problem.value.members["sub_codes"] == ["E001001"]
-    assert count(sqlite_world) == 0
+    assert count(world) == 0
 
 
 @pytest.mark.parametrize(
     "email", ["a@x\r\nBcc: b@x", "a", "@x.org", "a@", "a b@x.org", "a@x..org", "ä@x.org", "a@" + "x" * 300, '"a"@x.org']
 )
-def test_S8_an_address_that_could_be_more_than_one_is_refused(sqlite_world, email):
+def test_S8_an_address_that_could_be_more_than_one_is_refused(world, email):
     with refused("validation-failed"):
-        sign_up(sqlite_world, "ann", email)
+        sign_up(world, "ann", email)
 
 
 @pytest.mark.parametrize("name", ["a\r\nBcc:", "a\u202eb", "x" * 129])
-def test_S8_a_display_name_has_no_control_characters(sqlite_world, name):
+def test_S8_a_display_name_has_no_control_characters(world, name):
     with refused("validation-failed"):
-        sign_up(sqlite_world, display_name=name)
+        sign_up(world, display_name=name)
 
 
 @given(st.text(max_size=40))
@@ -110,8 +110,7 @@ def test_S5_Z4_Z20_the_token_of_the_letter_confirms_once(world):
     assert world.log_in().user.state == "active"
 
 
-def test_S5_a_confirmation_expires_and_a_later_one_replaces_it(sqlite_world):
-    world = sqlite_world
+def test_S5_a_confirmation_expires_and_a_later_one_replaces_it(world):
     sign_up(world)
     first = world.letters("confirm")[0].values["token"]
     world.passes(seconds=1)
@@ -223,8 +222,7 @@ def test_S9_whatever_else_is_long_enough_is_taken_as_it_is(sqlite_world, passwor
         world.log_in("bob", password.strip() + "x")
 
 
-def test_S9_nothing_is_cut_off(sqlite_world):
-    world = sqlite_world
+def test_S9_nothing_is_cut_off(world):
     long = "".join(f"tulip {number} " for number in range(22))[:199]
     world.sso.users.create(NewUser("bob", "bob@example.org", long + "a"), COMMAND)
     with refused("invalid-credentials"):
