@@ -46,6 +46,8 @@ _PATH_SAFE = "/:@!$&'()*+,=-._~"
 _HEADER_SAFE = " !#$&'()*+,-./:;=?@[]^_`{|}~"
 _NAME = re.compile(r"[!#$&'*+.^`|~0-9A-Za-z-]+")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
+#: A segment that whoever reads the path next may fold away.
+_FOLDED = re.compile(r"/\.{1,2}(/|$)")
 
 
 class HeaderNames(Many):
@@ -253,6 +255,9 @@ class Channel(channels.Channel):
         """
         params = exchange.params
         prefix = _PLACEHOLDER.sub(lambda found: quote(params.get(found[1], ""), safe=""), self._rewrite)
+        if "/." in prefix and _FOLDED.search(prefix):
+            # WHY: `{a}-{b}` takes `..-x` apart, and a part that is no segment of the caller's can become one here.
+            raise Problem.of("ambiguous-request", "this path would be another one where it is handed on")
         rest = exchange.path.split("/", self._depth + 1)[self._depth + 1 :]
         path = prefix + ("/" + quote(rest[0], safe=_PATH_SAFE) if rest else "") or "/"
         return f"{path}?{exchange.query_string}" if exchange.query_string else path

@@ -28,6 +28,7 @@ channels:
   open: {{type: proxy, path: "/open/", upstreams: ["{one}/base"], methods: [GET, POST, PUT, DELETE, OPTIONS]}}
   kept: {{type: proxy, path: "/same/", upstreams: ["{one}"], rewrite: "/same/", preserve_host: true}}
   shop: {{type: proxy, path: "/shops/{{shop}}/", upstreams: ["{one}"], rewrite: "/s-{{shop}}/v2/"}}
+  parts: {{type: proxy, path: "/parts/{{name}}-{{kind}}/", upstreams: ["{one}"], rewrite: "/p/{{kind}}/{{name}}"}}
   pair: {{type: proxy, path: "/pair/", upstreams: ["{one}", "{two}"], retries: 0,
           health: {{path: /health, every: 100ms, timeout: 1s}}}}
   least: {{type: proxy, path: "/least/", upstreams: ["{one}", "{two}"], balance: least-outstanding}}
@@ -163,6 +164,23 @@ def test_A11_what_is_decided_and_what_is_called_is_one_path(served):
             assert read_answer(sock).status == 400
     assert served.one.seen == []
     assert served.get("/%65rp/x").status_code == 401
+
+
+def test_A11_a_part_of_a_segment_cannot_become_a_segment_that_is_folded(served):
+    assert served.get("/parts/bolt-steel/x").status_code == 200
+    assert [target for _, target, _, _ in served.one.seen] == ["/p/steel/bolt/x"]
+    served.one.forget()
+    for path in (
+        "/parts/..-..",
+        "/parts/bolt-../admin",
+        "/parts/.-steel/x",
+        "/parts/..-steel/secret",
+        "/parts/%2e%2e-x/y",
+    ):
+        assert served.get(path).status_code == 400, path
+    assert served.one.seen == []
+    # Dots that fold nothing are letters like any other.
+    assert served.get("/parts/...-a.b/x").status_code == 200
 
 
 # what the caller gets
