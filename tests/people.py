@@ -117,6 +117,16 @@ def lasting(url):
 
 
 @contextmanager
+def on_database(request):
+    """An installation on a database of the kind that the parameter of *request* names."""
+    if request.param == "sqlite":
+        with in_memory() as world:
+            yield world
+    else:
+        yield from lasting(request.getfixturevalue("postgresql_server").new_database())
+
+
+@contextmanager
 def in_memory():
     """An installation in the memory of the machine, where that has such a folder: a commit waits for no disk."""
     shared = Path("/dev/shm")

@@ -4,13 +4,13 @@ import re
 
 import orjson
 import pytest
-from people import OTHER, PASSWORD, in_memory
+from people import OTHER, PASSWORD, on_database
 from visitor import Visitor
 
 
-@pytest.fixture(scope="module")
-def lasting_world():
-    with in_memory() as world:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lasting_world(request):
+    with on_database(request) as world:
         yield world
 
 

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from people import OTHER, PASSWORD, in_memory
+from people import OTHER, PASSWORD, on_database
 from visitor import BASE, Visitor
 
 from gateway.accounts import administration, entrance, own
@@ -24,9 +24,9 @@ FORGED = (
 FORMS = sorted(path for path, page in PAGES.items() if hasattr(page, "on_post"))
 
 
-@pytest.fixture(scope="module")
-def lasting_world():
-    with in_memory() as world:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lasting_world(request):
+    with on_database(request) as world:
         yield world
 
 

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from people import PASSWORD, in_memory, refused
+from people import PASSWORD, on_database, refused
 
 from gateway.authenticators import Authenticator, Rejected, sso
 from gateway.linked import Linked
@@ -14,9 +14,9 @@ from sso.system import COMMAND
 SETTINGS = {"apps": (), "second_factor": False, "cookie": True, "origins": ()}
 
 
-@pytest.fixture(scope="module")
-def lasting_world():
-    with in_memory() as world:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lasting_world(request):
+    with on_database(request) as world:
         yield world
 
 
