@@ -46,6 +46,7 @@ CALLS: dict[str, tuple[tuple[str, str], ...]] = {
     "introspect": (("POST", "/introspect"),),
     "revoke": (("POST", "/revoke"),),
     "session.get": (("GET", "/session"),),
+    "session.redeem": (("POST", "/session/redeem"),),
     "session.renew": (("POST", "/session/renew"),),
     "session.reauthenticate": (("POST", "/session/reauthenticate"),),
     "session.webauthn.options": (("POST", "/session/webauthn/options"),),
@@ -197,6 +198,10 @@ class Client:
     def log_in(self, username: str, password: str, **more: Any) -> Session:
         """A session. *more* is *totp_code* or *recovery_code*, *new_password*, *device*. Raises Problem, SecondFactorRequired."""
         return self._enter(self.call("login", username=username, password=password, **more))
+
+    def redeem(self, code: str) -> Session:
+        """The session of somebody whom the gateway's pages have sent back, for the *code* in the address. Raises Problem."""
+        return self._enter(self.call("session.redeem", code=code))
 
     def resume(self, token: str) -> Session:
         """The session with that token, which was kept. Nothing is asked: the first call tells whether it is alive."""

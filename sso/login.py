@@ -90,7 +90,7 @@ class Login(Desk):
         Raises Problem 401, 403 once everything was right but something stands in the way, 422 for a weak new password, 429
         with Retry-After, and 503 where too many are being checked.
         """
-        caller = self._admit(caller)
+        caller = self.admit(caller)
         row = self.database.read(lambda connection: self.users.by_identifier(connection, given.username))
         device = self.attempts.device_of(given.device, row)
         charges = self.attempts.charges(given.username, row, device, caller)
@@ -111,7 +111,7 @@ class Login(Desk):
 
         Raises Problem as `log_in` does; a token that cannot be used is a 401, and after five wrong codes it cannot be.
         """
-        caller = self._admit(caller)
+        caller = self.admit(caller)
         found = self.database.read(lambda connection: self.tokens.find(connection, "login", login_token))
         if found is None or found.payload["app"] != caller.app:
             raise refusal("invalid-credentials", "begin again with the password")
@@ -135,13 +135,13 @@ class Login(Desk):
 
         Raises Problem 401, 403 once it was right but something stands in the way, 429 with Retry-After, 501.
         """
-        caller = self._admit(caller)
+        caller = self.admit(caller)
         self.webauthn.require_login()
         charges = self.attempts.of_address(caller)
         self.attempts.begin(charges, "", caller)
         proven = self.webauthn.examine(credential, "login", caller.app)
         row: Any = proven.row if proven is not None else None
-        if proven is None or row.state == "rejected" or not _is_at_home(row, caller):
+        if proven is None or row.state == "rejected" or not is_at_home(row, caller):
             self.attempts.passkey_failed(row, charges, caller)
             raise refusal("invalid-credentials", "this passkey is not known here")
         proof = proven.assertion
@@ -158,7 +158,7 @@ class Login(Desk):
                 return refusal("invalid-credentials", "this passkey is not known here")
             if current.state != "active":
                 return refusal(_STATES.get(current.state, "invalid-credentials"))
-            return self._let_in(connection, current, VERIFIED, "", caller)
+            return self.let_in(connection, current, VERIFIED, caller, self.attempts.new_device(current.id))
 
         outcome = self.database.write(work)
         if isinstance(outcome, Problem):
@@ -228,7 +228,8 @@ class Login(Desk):
 
     # The stages
 
-    def _admit(self, caller: Caller) -> Caller:
+    def admit(self, caller: Caller) -> Caller:
+        """*caller*, with the name of its application. Raises Problem 403 where nobody logs in through that, or from there."""
         app = self.settings.app_of(caller.app)
         if app is None or not app.login:
             raise refusal("app-not-allowed", "nobody logs in through this application")
@@ -339,18 +340,17 @@ class Login(Desk):
         connection.execute(update(users).where(users.c.id == row.id, users.c.failures > 0).values(failures=0))
         row = self.users.row(connection, row.id)
         methods = ("password",) if proof is None else ("password", proof.method)
-        return self._let_in(connection, row, methods, device, caller)
+        return self.let_in(connection, row, methods, caller, device or self.attempts.new_device(row.id))
 
-    def _let_in(
-        self, connection: Connection, row: Any, methods: tuple[str, ...], device: str, caller: Caller
+    def let_in(
+        self, connection: Connection, row: Any, methods: tuple[str, ...], caller: Caller, device: str = ""
     ) -> LoggedIn:
+        """Within a transaction that has proven the person of *row* by *methods*: a session."""
         opened = self.sessions.open(connection, row, methods, caller)
         details = {"session": opened.session.id, "methods": list(methods)}
         self.audit.record(connection, "login", caller, target=row.id, actor=row.id, details=details)
-        known = device or self.attempts.new_device(row.id)
-        return LoggedIn(
-            opened.token, opened.session, self.users.user_of(connection, row), known, self.warnings_of(connection, row)
-        )
+        user, warnings = self.users.user_of(connection, row), self.warnings_of(connection, row)
+        return LoggedIn(opened.token, opened.session, user, device, warnings)
 
     def _pending(self, connection: Connection, row: Any, device: str, caller: Caller) -> MfaRequired:
         payload = {"app": caller.app, "epoch": row.session_epoch, "device": device}
@@ -369,10 +369,10 @@ def _may_try(row: Any, caller: Caller) -> bool:
     """Whether a right password counts at all for this row."""
     if row.state in ("rejected", "deleted") or row.password is None or row.password_disabled:
         return False
-    return _is_at_home(row, caller)
+    return is_at_home(row, caller)
 
 
-def _is_at_home(row: Any, caller: Caller) -> bool:
+def is_at_home(row: Any, caller: Caller) -> bool:
     """Whether the person may log in from where the call comes from."""
     return not row.addresses or caller.address in AddressList(row.addresses)
 

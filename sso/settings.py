@@ -37,6 +37,10 @@ class App(Settings):
     credential: bool = setting(
         "whether it has to prove itself by a credential of its own; its name alone is a claim", default=False
     )
+    origins: list[str] = setting(
+        "origins of its own pages, which ours send people back to; with a credential, along with a code for a session",
+        default=[],
+    )
     introspect: Literal["own", "any"] = setting(
         "whose tokens it may ask about, with a credential: those of its own sessions, or any", default="own"
     )
@@ -44,6 +48,7 @@ class App(Settings):
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
         check_networks(self.allow, f"{path}.allow")
+        check_origins(self.origins, f"{path}.origins")
 
 
 class Signup(Settings):
@@ -201,11 +206,7 @@ class PageRules(Settings):
 
     def check(self, path: str) -> None:
         """Raises ConfigurationError."""
-        for index, origin in enumerate(self.origins):
-            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", origin):
-                raise ConfigurationError(
-                    f"{path}.origins[{index}]", f"not an origin: '{origin}'", 'write "https://app.example.org"'
-                )
+        check_origins(self.origins, f"{path}.origins")
         if self.home and not re.fullmatch(r"/(?![/\\])[!-\[\]-~]*|https?://[!-\[\]-~]+", self.home):
             raise ConfigurationError(f"{path}.home", f"not a place: '{self.home}'", 'write a path, "/start"')
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
@@ -250,9 +251,9 @@ class Sso(Settings):
         if not name:
             name = self.default_app or (next(iter(self.apps)) if len(self.apps) == 1 else "")
         found = self.apps.get(name)
-        return (
-            None if found is None else AppRules(name, found.signup, found.login, tuple(found.allow), found.credential)
-        )
+        if found is None:
+            return None
+        return AppRules(name, found.signup, found.login, tuple(found.allow), found.credential, tuple(found.origins))
 
 
 class AppRules(NamedTuple):
@@ -263,6 +264,7 @@ class AppRules(NamedTuple):
     login: bool
     allow: tuple[str, ...]
     credential: bool = False
+    origins: tuple[str, ...] = ()
 
 
 def _is_sender(text: str) -> bool:
@@ -274,6 +276,15 @@ def _is_sender(text: str) -> bool:
     except (MessageError, ValueError, IndexError):
         return False
     return len(addresses) == 1 and "@" in addresses[0].addr_spec.strip("@") and not message["From"].defects
+
+
+def check_origins(origins: list[str], path: str) -> None:
+    """Raise ConfigurationError where one of *origins* is none: a scheme, a host and perhaps a port, and nothing else."""
+    for index, origin in enumerate(origins):
+        if not re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?", origin):
+            raise ConfigurationError(
+                f"{path}[{index}]", f"not an origin: '{origin}'", 'write "https://app.example.org"'
+            )
 
 
 def check_networks(networks: list[str], path: str) -> None:

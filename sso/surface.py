@@ -14,9 +14,20 @@ from collections.abc import Iterator
 from functools import cache
 
 from backends.catalogue import Deployed, deployed_from
-from sso import account_api, administration, applications_api, introspection, links_api, login_api, webauthn_api
+from sso import (
+    account_api,
+    administration,
+    applications_api,
+    handover_api,
+    introspection,
+    links_api,
+    login_api,
+    webauthn_api,
+)
 
-MODULES = (login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection)
+MODULES = (
+    login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection, handover_api,
+)  # fmt: skip
 
 #: Services whose standards have them take forms.
 FORMS = frozenset((introspection.Introspect.name, introspection.Revoke.name))

@@ -30,6 +30,7 @@ from sso.attempts import Attempts
 from sso.attributes import Attributes
 from sso.audit import SYSTEM, Audit, Caller
 from sso.browsers import origin_of
+from sso.handover import Handover
 from sso.letters import Outbox
 from sso.links import Links
 from sso.login import Credentials, Login
@@ -54,7 +55,7 @@ COMMAND = Caller(actor=SYSTEM)
 
 
 class SingleSignOn:
-    """The rooms, ready: `users`, `signup`, `login`, `sessions`, `accounts`, `factors`, `attributes`, `links`,
+    """The rooms, ready: `users`, `signup`, `login`, `handover`, `sessions`, `accounts`, `factors`, `attributes`, `links`,
     `recognition`, `applications`, `audit`, `outbox`.
 
     *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one, *stamps* are the machine's.
@@ -102,6 +103,7 @@ class SingleSignOn:
             database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock, self.webauthn,
             attempts,
         )  # fmt: skip
+        self.handover = Handover(self.login)
         self.accounts = Accounts(
             database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock
         )

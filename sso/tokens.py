@@ -17,7 +17,7 @@ from sso.privacy import Randomness
 #: kind: how many tries it has, and whether a new one replaces those that the person has.
 KINDS: Final = {
     "confirm": (1, True), "reset": (1, True), "reset-key": (5, True), "email": (1, True), "login": (5, False),
-    "totp": (5, True),
+    "totp": (5, True), "code": (1, False),
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from gateway.accounts.page import Form, Page, Shown
 from gateway.accounts.passkeys import options_of, signed
@@ -36,7 +37,7 @@ class LogIn(Form):
     def show(self, visit: Visit) -> Mapping[str, Any] | str:
         """See the class."""
         if visit.problem is None and visit.logged_in:
-            return visit.landing
+            return visit.url("/login/continue", **visit.asked) if visit.hands_over else visit.landing
         sso = visit.sso
         options = options_of(visit, lambda: sso.webauthn.login_options(visit.caller()))
         return {"signup": visit.app is not None and visit.app.signup, "passkey": options}
@@ -52,8 +53,7 @@ class LogIn(Form):
                 raise
             return visit.url("/login/password", **visit.asked, why=problem.code)
         if isinstance(outcome, LoggedIn):
-            visit.open(outcome)
-            return visit.landing
+            return enter(visit, outcome)
         visit.keep("pending", outcome.login_token)
         return visit.url("/login/mfa", **visit.asked)
 
@@ -64,12 +64,12 @@ class LogInByPasskey(LogIn):
     def submit(self, visit: Visit) -> Shown | str:
         """See the class."""
         try:
-            visit.open(visit.sso.login.by_passkey(signed(visit), visit.caller()))
+            done = visit.sso.login.by_passkey(signed(visit), visit.caller())
         except Problem as problem:
             if problem.code != "invalid-credentials":
                 raise
             raise refusal("passkey-unknown") from None
-        return visit.landing
+        return enter(visit, done)
 
 
 class SecondFactor(Form):
@@ -105,8 +105,7 @@ class SecondFactor(Form):
                 visit.keep("pending", "")
                 return visit.url("/login", **visit.asked, notice="begin-again")
             raise
-        visit.open(done)
-        return visit.landing
+        return enter(visit, done)
 
 
 class MustChange(Form):
@@ -130,11 +129,26 @@ class MustChange(Form):
         )  # fmt: skip
         outcome = visit.sso.login.log_in(given, visit.caller())
         if isinstance(outcome, LoggedIn):
-            visit.open(outcome)
-            return visit.landing
+            return enter(visit, outcome)
         # There is a second factor after all: it is asked for on this page.
         visit.form = {**visit.form, "factor": "1"}
         raise refusal("mfa-invalid", errors=[Fault("/code", "missing", "a code of the second factor")])
+
+
+class GoOn(Form):
+    """For who is logged in already: whether to be known to an application, too. SECURITY: no visit alone opens a session there."""
+
+    template = "continue.html"
+
+    def show(self, visit: Visit) -> Mapping[str, Any] | str:
+        """See the class."""
+        if not visit.logged_in:
+            return visit.url("/login", **visit.asked)
+        return {"host": urlsplit(visit.next).netloc} if visit.hands_over else visit.landing
+
+    def submit(self, visit: Visit) -> Shown | str:
+        """See the class."""
+        return visit.leave(visit.session)
 
 
 class LogOut(Form):
@@ -152,7 +166,9 @@ class LogOut(Form):
             visit.sso.sessions.end(visit.session.user_id, visit.session.id, visit.person())
         visit.close()
         visit.response.set_header("Clear-Site-Data", '"storage"')
-        return visit.next or visit.url("/login", notice="logged-out")
+        # Whoever is on the way to an application goes there as somebody else.
+        where = visit.url("/login", **(visit.asked if visit.hands_over else {}), notice="logged-out")
+        return where if visit.hands_over else visit.next or where
 
 
 class SignUp(Form):
@@ -279,10 +295,16 @@ def pages(invoking: Invoking) -> Mapping[str, Page]:
     """Where each of these is."""
     return {
         "/login": LogIn(), "/login/passkey": LogInByPasskey(), "/login/mfa": SecondFactor(),
-        "/login/password": MustChange(), "/logout": LogOut(),
+        "/login/password": MustChange(), "/login/continue": GoOn(), "/logout": LogOut(),
         "/signup": SignUp(invoking), "/signup/done": SignedUp(), "/signup/again": SendAgain(), "/signup/confirm": Confirm(),
         "/signup/waiting": Waiting(), "/password/forgot": Forgot(), "/password/reset": Reset(),
     }  # fmt: skip
+
+
+def enter(visit: Visit, done: LoggedIn) -> str:
+    """Hand the session out that somebody has logged in to; where they go on to."""
+    visit.open(done)
+    return visit.leave(done.session)
 
 
 def required(visit: Visit, *names: str) -> None:

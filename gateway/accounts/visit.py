@@ -12,7 +12,6 @@ from gateway.accounts import cookies, safety
 from gateway.accounts.languages import LANGUAGES, choose
 from specs.exchange import Identity
 from specs.problems import Problem
-from sso.applications import APP_HEADER
 from sso.audit import Caller
 from sso.browsers import origin_of
 
@@ -127,9 +126,9 @@ class Visit:
         return self.sso.settings.app_of(asked[:100])
 
     def caller(self) -> Caller:
-        """Where this comes from, nobody proven. Raises Problem 401 where the application has to prove itself."""
+        """Where this comes from, nobody proven. WHY: the pages are ours, so that no application proves itself to show them."""
         asked = self.form.get("app") or self.query.get("app") or ""
-        return self._caller(self.sso.applications.named_by({APP_HEADER: asked[:100]}))
+        return self._caller(self.app.name if self.app is not None else asked[:100])
 
     def _caller(self, app: str, reason: str = "") -> Caller:
         exchange = self.exchange
@@ -200,8 +199,23 @@ class Visit:
         return self.next or self.sso.settings.pages.home or self.url("/account")
 
     @property
+    def hands_over(self) -> bool:
+        """Whether who goes on from here takes a code along, by which their application gets a session of its own."""
+        return self.sso.handover.wanted(self.app, self.next)
+
+    def leave(self, session: Session) -> str:
+        """Where whoever has logged in goes on to, with the code where one is due. Raises Problem 403."""
+        if not self.hands_over:
+            return self.landing
+        code = self.sso.handover.issue(session, self.caller())
+        # WHY: a fragment is the browser's own, so what a server reads stands before it.
+        place, mark, fragment = self.next.partition("#")
+        return f"{place}{'&' if '?' in place else '?'}{urlencode({'code': code})}{mark}{fragment}"
+
+    @property
     def _places(self) -> Sequence[str]:
-        return (*self.own_origins, *self.sso.settings.pages.origins)
+        own = self.app.origins if self.app is not None else ()
+        return (*self.own_origins, *self.sso.settings.pages.origins, *own)
 
     @property
     def asked(self) -> dict[str, str]:

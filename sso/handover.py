@@ -1,0 +1,96 @@
+"""A log-in on our pages, handed over to an application that has a credential: by a code, for a session of its own.
+
+The pages are ours, so no application proves itself to show them: people are sent to them, and back to the application's
+``origins``. With its credential the application finds ``code`` in the address that they come back to, and its server has a
+session for it, once and within a minute. The code alone is worth nothing, and one that was made for another application, or
+that waits at an origin of another, neither.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection, select, update
+
+from sso import tables
+from sso.audit import Caller
+from sso.browsers import origin_of
+from sso.login import LoggedIn, Login, is_at_home
+from sso.problems import refusal
+from sso.sessions import Session
+from sso.settings import AppRules
+
+#: How long the code can be used, in seconds (RFC 6749, 4.1.2: ten minutes at most; ASVS 10.4.3: one).
+LIFETIME: Final = 60.0
+
+
+@dataclass(eq=False)
+class Handover:
+    """Makes codes for people who have logged in here, and sessions for codes."""
+
+    login: Login
+
+    def wanted(self, app: AppRules | None, place: str) -> bool:
+        """Whether who is sent on to *place* takes a code along for *app*."""
+        return app is not None and app.credential and origin_of(place) in app.origins
+
+    def issue(self, session: Session, caller: Caller) -> str:
+        """The code by which the application of *caller* gets a session of the person of *session*. Raises Problem 403."""
+        caller = self.login.admit(caller)
+        users = self.login.users
+
+        def work(connection: Connection) -> str:
+            row = users.row(connection, session.user_id)
+            if not is_at_home(row, caller):
+                raise refusal("address-not-allowed", "this person may not log in from this address")
+            payload = {
+                "app": caller.app, "epoch": row.session_epoch, "session": session.id, "agent": caller.user_agent,
+            }  # fmt: skip
+            self.login.audit.record(
+                connection, "login.hand-over", caller, target=row.id, actor=row.id, details={"session": session.id}
+            )
+            return self.login.tokens.issue(connection, "code", row.id, LIFETIME, payload)
+
+        return self.login.database.write(work)
+
+    def redeem(self, code: str, caller: Caller) -> LoggedIn:
+        """A session for *code*, once. It was proven when the log-in here was, and lasts no longer than that.
+
+        Raises Problem 400; the same for a code that was used, is over, or is another application's, and where the log-in has ended.
+        """
+        users, sessions = self.login.users, tables.sessions
+
+        def work(connection: Connection) -> LoggedIn | None:
+            found = self.login.tokens.use(connection, "code", code)
+            # SECURITY: whoever had the code may have stolen it: it is used up by a wrong application, too.
+            if found is None or not caller.app or found.payload["app"] != caller.app:
+                return None
+            row = users.row(connection, found.user_id)
+            query = select(sessions.c.methods, sessions.c.authenticated_at, sessions.c.ends_at)
+            source = connection.execute(query.where(sessions.c.id == found.payload["session"])).first()
+            # SECURITY: S31. A lock, a logout and another password end what was begun before them.
+            if source is None or row.session_epoch != found.payload["epoch"] or source.ends_at <= self.login.clock():
+                return None
+            agent = str(found.payload["agent"])
+            done = self.login.let_in(connection, row, tuple(source.methods), replace(caller, user_agent=agent))
+            bounds = {
+                "authenticated_at": source.authenticated_at, "ends_at": source.ends_at,
+                "idle_until": min(source.ends_at, done.session.created_at + self._idle),
+            }  # fmt: skip
+            connection.execute(update(sessions).where(sessions.c.id == done.session.id).values(bounds))
+            session = replace(
+                done.session, authenticated_at=source.authenticated_at, ends_at=source.ends_at,
+                expires_at=bounds["idle_until"],
+            )  # fmt: skip
+            return done._replace(session=session)
+
+        done = self.login.database.write(work)
+        if done is None:
+            raise refusal("token-invalid", "this code cannot be used (any more)")
+        return done
+
+    @property
+    def _idle(self) -> timedelta:
+        return timedelta(seconds=self.login.settings.session.idle)

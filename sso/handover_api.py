@@ -1,0 +1,28 @@
+"""The session that an application is handed, for the code that people whom our pages sent to it brought along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from specs.elements import Text
+from sso.login_api import STAGE, Staged
+
+namespace = "sso"
+
+
+class RedeemSession(Staged):
+    """Gives an application that proves itself a session of the person who came with a code, once."""
+
+    name = "sso.session.redeem"
+    input = (Text("code", max_length=200),)
+    output = STAGE
+
+    def handle(self) -> None:
+        """See the class."""
+        rooms = self.rooms
+        app = rooms.applications.calling(self._call.headers).app
+        self.answer(rooms.handover.redeem(self.request.input.code, replace(self.claimed(), app=app)))
+
+
+#: Where each service is meant to be, below ``/sso/v1``: method, path, service.
+PATHS = (("POST", "/session/redeem", RedeemSession.name),)
