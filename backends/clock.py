@@ -9,6 +9,8 @@ Clock = Callable[[], datetime]
 
 #: Earlier than every moment that counts; the expiry of what nobody holds.
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+#: Later than every moment that counts.
+FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def utc_now() -> datetime:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from backends.background import unfinished
+from backends.clock import FOR_EVER, LONG_AGO
 from backends.jobs import GRACE, Jobs, jobs_table, state_of
 from backends.leases import Lease, LeaseLost
 from backends.schedules import TICK, Schedule
@@ -50,6 +51,9 @@ class Scheduler:
         self.chores = chores
         self._chores_at = jobs.clock()
         self._renew_at = jobs.clock()
+        #: The database as it was when nothing was due, and until when nothing is if it stays so.
+        self._mark: int | None = None
+        self._quiet_until = LONG_AGO
 
     def run(self, stop: threading.Event) -> None:
         """Tick until *stop* is set, then let others have the lease."""
@@ -70,8 +74,17 @@ class Scheduler:
     def tick(self) -> int:
         """Begin every run that is due; how many. Raises LeaseLost where another process is the scheduler by now."""
         now = self.jobs.clock()
+        database = self.jobs.database
+        mark = database.mark()
+        if mark is not None and mark == self._mark and now < self._quiet_until:
+            return 0
         due = select(_jobs.name).where(_jobs.next_run <= now).order_by(_jobs.next_run).limit(MOST_JOBS)
-        names = self.jobs.database.read(lambda connection: list(connection.execute(due).scalars()))
+        later = select(func.min(_jobs.next_run)).where(_jobs.next_run > now)
+        names, upcoming = database.read(
+            lambda connection: (list(connection.execute(due).scalars()), connection.execute(later).scalar())
+        )
+        if not names:
+            self._mark, self._quiet_until = mark, upcoming or FOR_EVER
         # WHY: a transaction for each job: what is wrong with one does not keep the others.
         begun = sum(self._begin_one(name, now) for name in names)
         if begun:

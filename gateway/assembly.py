@@ -50,6 +50,7 @@ from security.database import open_database
 from security.secrets import Keyring
 from security.stamps import FILE_NAME as STAMPS
 from security.stamps import Stamps
+from security.threads import give_way
 
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
@@ -90,7 +91,7 @@ class Gateway:
         compiler = self._compiler = Compiler(
             verifier,
             Limits(self._stores),
-            lambda: gevent.sleep(0),
+            give_way,
             first_use=Nonces(self._limit_store).first_use,
             listener=options.reached_at,
             history=lambda: history(self.runtime.store, self.runtime.deployments),

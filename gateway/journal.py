@@ -23,6 +23,7 @@ import gevent
 import orjson
 from gevent.event import Event
 
+from security.threads import give_way
 from specs.exchange import Exchange
 
 log = logging.getLogger("gatewright.journal")
@@ -31,8 +32,8 @@ log = logging.getLogger("gatewright.journal")
 STANDARD_ERROR = "-"
 _LONGEST_TEXT = 512
 _LARGEST_WRITE = 1 << 16
-#: So many lines are made before requests get their turn.
-_AT_ONCE = 50
+#: So many lines are made before requests get their turn, or the tenth part of those that wait.
+_AT_ONCE = 25
 #: How long the end waits for a write that is under way, in seconds.
 _PATIENCE = 2.0
 
@@ -132,11 +133,13 @@ class Journal:
         pool = gevent.get_hub().threadpool
         while not self._stopping.wait(self._interval):
             if self._queue:
-                lines = self._lines(_AT_ONCE)
-                for _ in range(len(self._queue) // _AT_ONCE):
+                waiting = len(self._queue)
+                at_once = max(_AT_ONCE, waiting // 10)
+                lines = self._lines(at_once)
+                while len(lines) < waiting:
                     # PERF: five hundred lines are 2 ms, a hundredth of all requests would wait for them.
-                    gevent.sleep(0)
-                    lines += self._lines(_AT_ONCE)
+                    give_way()
+                    lines += self._lines(at_once)
                 # WHY: a file on a slow disk or a pipe that nobody reads blocks its thread, not the loop.
                 pool.apply(self._write, (lines,))
 

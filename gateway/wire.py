@@ -31,6 +31,7 @@ from gateway.request_body import Body
 from gateway.request_head import Head, read_head
 from gateway.transport import LARGEST_READ, Gone, Late, Sweeper, TlsTransport, Transport
 from security.addresses import parse_address
+from security.threads import give_way
 from specs.exchange import Exchange
 from specs.problems import BackendError, InternalError, Problem
 
@@ -240,7 +241,7 @@ class Connection:
                 turn += 1
                 # A caller that pipelines never waits: the others would.
                 if self.buffer and turn % self.bounds.requests_in_turn == 0:
-                    gevent.sleep(0)
+                    give_way()
             self.linger()
         except (Late, Gone, ConnectionError):
             pass
@@ -477,7 +478,7 @@ class Connection:
             view = memoryview(content)
             for begin in range(0, len(content), LARGEST_WRITE):
                 if begin:
-                    gevent.sleep(0)
+                    give_way()
                 transport.send(view[begin : begin + LARGEST_WRITE], bounds.write_seconds, bounds.rate)
         finally:
             transport.counted = 0

@@ -29,6 +29,10 @@ from specs.problems import BackendError, ConfigurationError
 
 log = logging.getLogger("gatewright.worker")
 
+#: Seconds after which a thread that computes lets go of the interpreter. WHY: the hub asks for it after each call of the system; by
+#: Python's own 5 ms every request would wait so long, two or three times, while a large document is printed in a thread.
+SWITCH_INTERVAL = 0.0005
+
 
 class Worker(BaseWorker):  # type: ignore[misc]
     """Serves the gateway that the application loads, until a signal, the parent's end or `max_requests`.
@@ -38,6 +42,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """Become a worker: called in the forked process."""
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self.app.forked(self)
         self.finishing = Event()
         super().init_process()

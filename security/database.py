@@ -156,6 +156,16 @@ class Database:
         self._check_process()
         return self._engine.write(work)
 
+    def mark(self) -> int | None:
+        """A number that is another one once anybody has changed the database; None where only a query can tell.
+
+        Whoever looks often asks for it first, and reads only what may have changed.
+        """
+        # PERF: a tenth of what the smallest query takes, 10 us; of those that looked anew each time a busy worker stood still for
+        # 1 % of its time.
+        self._check_process()
+        return self._engine.mark()
+
     def locked(self, name: str, *, timeout: float = 60.0) -> AbstractContextManager[None]:
         """A lock between all processes on this database, for migrations. Raises DatabaseBusy after *timeout* seconds."""
         self._check_process()
@@ -214,6 +224,7 @@ class _Sqlite:
         self.lock = native_lock()
         self.lock_holder: int | None = None
         self.writer: Connection | None = None
+        self.marker: sqlite3.Connection | None = None
         try:
             # WHY: the switch of a new file to WAL fails at once, whatever the timeout, where two processes do it together.
             with self.locked("open", busy_timeout):
@@ -262,6 +273,15 @@ class _Sqlite:
             finally:
                 self.lock_holder = None
 
+    def mark(self) -> int | None:
+        try:
+            if self.marker is None:
+                self.marker = sqlite3.connect(self.path, isolation_level=None, timeout=0, check_same_thread=False)
+            # It tells of what other connections have changed, and this one never changes anything.
+            return int(self.marker.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            return None  # the query that follows says what is wrong
+
     @contextmanager
     def locked(self, name: str, timeout: float) -> Iterator[None]:
         path = self.path.with_name(f"{self.path.name}.{name}.lock")
@@ -295,6 +315,9 @@ class _Sqlite:
                 self.writer = None
         while self.readers:
             self.readers.pop().close()
+        if self.marker is not None:
+            self.marker.close()
+            self.marker = None
 
     def _reader(self) -> Connection:
         if self.writer is None:
@@ -350,6 +373,9 @@ class _Postgresql:
                 last = error
             time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))
         raise DatabaseBusy(f"the transaction met others in each of {ATTEMPTS} attempts") from last
+
+    def mark(self) -> int | None:
+        return None
 
     @contextmanager
     def locked(self, name: str, timeout: float) -> Iterator[None]:

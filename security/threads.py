@@ -12,8 +12,10 @@ runs at once, in place.
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +42,31 @@ def native_ident() -> int:
 def native_lock() -> NativeLock:
     """A lock that excludes real threads."""
     return _original("allocate_lock")()  # type: ignore[no-any-return]
+
+
+def give_way() -> None:
+    """Let every socket that is ready be served first: long work on the hub calls it now and then. Elsewhere it does nothing.
+
+    WHY: ``gevent.sleep(0)`` lets other callbacks go first and nobody else: the hub runs these for up to 5 ms, or fifty of them,
+    before it looks at its sockets. A wait for what is always ready goes by way of the sockets. PERF: 17 us.
+    """
+    gevent = sys.modules.get("gevent")
+    # A greenlet of a hub's has the hub as its parent; nothing else has a parent with a loop.
+    hub: Any = gevent.getcurrent().parent if gevent is not None else None
+    if not hasattr(hub, "loop"):
+        return
+    ready = hub.loop.io(_always_writable(), 2, priority=hub.loop.MINPRI)
+    try:
+        hub.wait(ready)
+    finally:
+        ready.close()
+
+
+@cache
+def _always_writable() -> int:
+    """A descriptor that is always ready to be written to: a pipe that nobody writes to."""
+    _, writing = os.pipe()
+    return writing
 
 
 class Threads:

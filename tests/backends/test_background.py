@@ -118,6 +118,21 @@ def test_calls_run_when_they_are_due_and_the_earliest_first(queue, clock):
     assert queue.calls() == []
 
 
+def test_who_found_nothing_looks_again_for_what_others_put_in_and_when_it_is_due(queue, clock, database_url):
+    other = Queue(Database(database_url), clock=clock)
+    assert queue.claim("w1", 1, 60) == queue.claim("w1", 1, 60) == []
+    other.enqueue(call("now"))
+    assert [claim.call.service for claim in queue.claim("w1", 1, 60)] == ["now"]
+    other.enqueue(call("later"), after=5)
+    assert queue.claim("w1", 1, 60) == queue.claim("w1", 1, 60) == []
+    clock.advance(5)
+    assert [claim.call.service for claim in queue.claim("w1", 1, 60)] == ["later"]
+    assert queue.claim("w1", 9, 60) == queue.claim("w1", 9, 60) == []
+    clock.advance(61)  # nobody has changed anything, and the claims of both have ended
+    assert [claim.call.service for claim in queue.claim("w1", 9, 60)] == ["now", "later"]
+    other.database.close()
+
+
 def test_no_call_is_claimed_twice(queue):
     for number in range(10):
         queue.enqueue(call(cid=f"c{number}"))

@@ -94,6 +94,19 @@ def test_a_job_runs_at_once_and_then_at_its_interval(scheduler, jobs, clock):
     )
 
 
+def test_a_job_that_another_process_made_is_begun_and_again_when_it_is_due(scheduler, clock, database_url):
+    database = Database(database_url)
+    others = Jobs(database, Queue(database, clock=clock), clock=clock)
+    assert (scheduler.tick(), scheduler.tick()) == (0, 0)
+    others.create(Job("refresh", "rates.update", every=2, start="2026-05-01T12:00:03Z"))
+    assert (scheduler.tick(), scheduler.tick()) == (0, 0)
+    clock.advance(3)
+    assert (scheduler.tick(), scheduler.tick()) == (1, 0)
+    clock.advance(2)
+    assert scheduler.tick() == 1
+    database.close()
+
+
 def test_a_job_with_a_start_waits_for_it(scheduler, jobs, clock):
     jobs.create(Job("refresh", "rates.update", every=2, start="2026-05-01T12:00:05Z"))
     assert ticks(scheduler, clock, 8) == [5, 7]

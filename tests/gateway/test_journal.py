@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from gateway.journal import Journal, printable
+from security.threads import give_way
 from specs.exchange import Exchange, Identity
 from specs.problems import Problem
 
@@ -138,12 +139,12 @@ def test_many_lines_do_not_hold_requests_up_and_keep_their_order(tmp_path):
     def watch():
         while not left or left[-1]:
             left.append(len(journal._queue))
-            gevent.sleep(0)
+            give_way()  # as a socket that is ready comes to its turn
 
     journal.start()
     gevent.spawn(watch).join(30)
     journal.stop()
     steps = [before - after for before, after in itertools.pairwise(left)]
-    assert max(steps) <= 100
+    assert 0 < max(steps) <= 200
     paths = [json.loads(line)["path"] for line in (tmp_path / "log").read_text().splitlines()]
     assert paths == [f"/{number}" for number in range(2000)]

@@ -315,3 +315,29 @@ def test_the_hub_goes_on_while_fifty_greenlets_write(database_url):
         # 50 transactions of at least 4 ms each, one after another in one thread that is not the hub's.
         assert (got["threads"], got["on_hub"], got["blocking_ran_in_place"]) == (1, 0, True)
         assert got["ticks"] >= 50
+
+
+def test_the_mark_changes_with_each_change_by_whomever_and_with_nothing_else(tmp_path):
+    here, elsewhere = open_database(tmp_path), open_database(tmp_path)
+    here.write(tables.create_all)
+    marks = [here.mark(), here.mark()]
+    value_of(here)
+    marks.append(here.mark())
+    assert len(set(marks)) == 1
+    for database in (here, elsewhere):
+        database.write(lambda c, database=database: c.execute(insert(counters).values(name=str(id(database)), value=0)))
+        marks.append(here.mark())
+    assert len(set(marks)) == 3
+    with pytest.raises(IntegrityError):
+        here.write(lambda c: c.execute(insert(counters).values(name=str(id(here)), value=0)))
+    assert here.mark() == marks[-1]
+    here.close()
+    elsewhere.close()
+    with pytest.raises(RuntimeError):
+        here.write(tables.create_all)
+
+
+def test_a_server_has_no_mark(database_url):
+    database = Database(database_url)
+    assert (database.mark() is None) == (database.dialect == "postgresql")
+    database.close()
