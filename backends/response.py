@@ -6,7 +6,7 @@
 ('/customers/7', [('Location', '/customers/7')])
 >>> headers["X-Note"] = "a" + chr(13) + chr(10) + "Set-Cookie: b"
 Traceback (most recent call last):
-ValueError: the value of header 'X-Note' holds a line break or a control character
+ValueError: the value of header 'X-Note' holds a line break, a control character or no Latin-1
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Any
 from specs.contract import UNSET
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
+#: Line breaks and control characters, and letters that no header can carry (RFC 9110, 5.5).
+_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
 class Headers(MutableMapping[str, str]):
@@ -36,7 +37,7 @@ class Headers(MutableMapping[str, str]):
             raise ValueError(f"not the name of a header: {name!r}")
         # SECURITY: A8. A line break in a value would begin a header, or an answer, of the caller's making.
         if _UNSAFE.search(text):
-            raise ValueError(f"the value of header {name!r} holds a line break or a control character")
+            raise ValueError(f"the value of header {name!r} holds a line break, a control character or no Latin-1")
         self._pairs.append((name, text))
 
     def __setitem__(self, name: str, value: object) -> None:
@@ -67,6 +68,13 @@ class Headers(MutableMapping[str, str]):
     def pairs(self) -> list[tuple[str, str]]:
         """All of them as they go over the wire."""
         return list(self._pairs)
+
+
+def checked_type(content_type: str) -> str:
+    """A media type that can be sent. Raises ValueError."""
+    if _UNSAFE.search(content_type):
+        raise ValueError(f"no content type can be {content_type!r}")
+    return content_type
 
 
 class Response:

@@ -416,6 +416,9 @@ class Connection:
         content = exchange.response_body
         chunked = False
         lines = f"{self.wire.dates.line()}X-Request-Id: {exchange.cid}\r\n"
+        if stream is not None and status in (204, 304):
+            close_stream(stream)  # WHY: RFC 9112, 6.1: such an answer is not even announced to be chunked
+            stream = None
         if stream is not None:
             length = declared_length(exchange.response_headers)
             if length is not None:

@@ -13,7 +13,7 @@ from backends.deadlines import Deadline
 from backends.executors import Executor
 from backends.guard import Guard
 from backends.platform import Platform
-from backends.response import Response
+from backends.response import Response, checked_type
 from specs.exchange import ANONYMOUS, Call, Identity, Outcome
 from specs.problems import BackendError, InternalError, Problem
 from specs.values import Record
@@ -147,7 +147,7 @@ class LocalExecutor(Executor):
         handler(service)  # type: ignore[misc]
         if deployed.after is not None:
             deployed.after(service)
-        payload, content_type = response.payload, response.content_type
+        payload, content_type = response.payload, response.content_type and checked_type(response.content_type)
         if writer.declared:
             if content_type and isinstance(payload, (str, bytes)):
                 return Outcome(payload, response.status_code, response.header_pairs(), content_type)

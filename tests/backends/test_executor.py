@@ -106,15 +106,24 @@ def test_status_headers_and_content_type_go_with_the_answer():
     )
 
 
-@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b"])
-def test_A8_a_line_break_in_a_header_is_an_internal_error(value):
+@pytest.mark.parametrize("value", ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "5 \u20ac"])
+def test_A8_what_cannot_stand_in_a_header_is_an_internal_error(value):
+    """Here, where it is logged as one, and not on the wire, where it has been logged already."""
+
     class Split(Service):
         name = "split"
 
         def handle(self):
             self.response.headers["X-Note"] = value
 
-    assert refused(Split).code == "internal-error"
+    class Typed(Service):
+        name = "typed"
+
+        def handle(self):
+            self.response.content_type = value
+            self.response.payload = "x"
+
+    assert refused(Split).code == refused(Typed).code == "internal-error"
 
 
 def test_a_required_output_that_is_missing_is_a_500_that_names_it():

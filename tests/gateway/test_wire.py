@@ -169,6 +169,25 @@ def test_answers_without_a_body_have_no_length_where_there_can_be_none(status, l
         assert read_answer(sock, first.after).status == status
 
 
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_stream_of_an_answer_without_a_body_is_closed_and_announced_by_nothing(status):
+    closed = []
+
+    class Pieces:
+        def __iter__(self):
+            return iter([b"abc"])
+
+        def close(self):
+            closed.append(True)
+
+    with serving(answering(response_status=status, response_stream=Pieces)) as wire, wire.connect() as sock:
+        sock.sendall(get() + get())
+        first = read_answer(sock)
+        assert not {"transfer-encoding", "content-length"} & set(first.headers)
+        assert read_answer(sock, first.after).status == status
+        assert closed == [True, True]
+
+
 def test_a_stream_is_chunked_or_ended_by_the_close():
     closed = []
 
