@@ -39,8 +39,8 @@ log = logging.getLogger("gatewright.wire")
 
 #: Longer heads are read anew each time: of every connection one may be kept.
 LONGEST_KNOWN = 2048
-#: PERF: the kernel takes megabytes at once for whoever does not read them, 1 ms each, and everybody else waits for that.
-LARGEST_WRITE = 256 * 1024
+#: Longer answers leave slice by slice: everybody else waits for a slice.
+LARGEST_WRITE = 128 * 1024
 RETRY_SOON = (("Retry-After", "1"),)
 
 

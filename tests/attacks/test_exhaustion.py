@@ -3,8 +3,10 @@
 import gzip
 import os
 import random
+import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from crowd import Crowd, ask_often, json_post, memory_of, overload, percentile
@@ -100,6 +102,25 @@ def test_A35_who_is_slow_is_cut_off_and_nobody_else_waits(served):
         assert eventually(lambda: all(crowd.cut_off.values()), seconds=15), crowd.cut_off
     assert percentile(times, 0.9) < 0.25
     assert ask(served, GET).status == 200
+
+
+def test_A35_the_kernel_keeps_little_for_who_does_not_read(served):
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(served.address)
+        sock.sendall(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
+        port = sock.getsockname()[1]
+        assert eventually(lambda: unsent_to(port) > 64 << 10, seconds=10)
+        assert unsent_to(port) < 512 << 10
+
+
+def unsent_to(port):
+    """The bytes that the kernel holds for the client at *port* of loopback, until it reads them."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, remote, _, queues, *_ = line.split()
+        if int(remote.partition(":")[2], 16) == port:
+            return int(queues.partition(":")[0], 16)
+    return 0
 
 
 def test_A36_413_comes_before_the_body_and_401_before_both(served):
