@@ -168,6 +168,7 @@ class Gateway:
         mailing = Mailing(
             runtime.connections, lease, lambda: (runtime.people.current, self._configuration), self._stopping
         )
+        mailing.published_by(self.metrics)
         return [
             gevent.spawn(self._consumer.run, self._stopping),
             gevent.spawn(self._scheduler.run, self._stopping),

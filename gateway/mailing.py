@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from specs.problems import BackendError, BackendUnavailable
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from backends.connections import Connections
     from backends.leases import Lease
     from gateway.configuration.objects import Configuration
+    from gateway.metrics import Metrics
     from sso.mail import Line, Postman
     from sso.system import SingleSignOn
 
@@ -23,6 +26,19 @@ log = logging.getLogger("gatewright.mail")
 LOOK_EVERY: Final = 1.0
 #: So many people are told of an end in one transaction.
 BATCH_OF_WARNINGS: Final = 100
+
+
+#: Seconds after which a mail server that had nothing to do is asked whether it is there, and letters are counted anew.
+PROBE_EVERY: Final = 600.0
+COUNT_EVERY: Final = 10.0
+
+
+class Standing(NamedTuple):
+    """How the mail of people stands. *trouble* says why the server cannot be used; empty where it can."""
+
+    waiting: int = 0
+    given_up: int = 0
+    trouble: str = ""
 
 
 class Stop(Protocol):
@@ -50,6 +66,16 @@ class Mailing:
         self._current = current
         self._stop = stop
         self._made: tuple[object, str, Postman] | None = None
+        self._probed = self._counted = -inf
+        #: As the holder of the lease knows it; of nothing in every other process.
+        self.standing = Standing()
+
+    def published_by(self, metrics: Metrics) -> None:
+        """Have *metrics* tell how the mail stands."""
+        metrics.gauge("letters_waiting", lambda: self.standing.waiting)
+        metrics.gauge("letters_given_up", lambda: self.standing.given_up)
+        metrics.gauge("mail_unreachable", lambda: bool(self.standing.trouble))
+        metrics.note("mail", lambda: [self.standing._asdict()] if self._made is not None and self._lease.held else [])
 
     def run(self) -> None:
         """Look into the outbox until it is time to stop."""
@@ -57,7 +83,8 @@ class Mailing:
             try:
                 postman = self._postman() if self._lease.held else None
                 while postman is not None and self._goes_on() and postman.deliver():
-                    pass
+                    self._probed = monotonic()
+                self._look_at(postman)
             except BackendUnavailable as error:
                 # Another process is the postman now, or the database is away.
                 log.info("letters are left to others, or for later: %s", error)
@@ -78,7 +105,24 @@ class Mailing:
                 people, configuration, self._connections, guard=self._lease.guard, going_on=self._goes_on
             )
             self._made = people, definition.digest, postman
+            self._probed = self._counted = -inf
         return self._made[2]
+
+    def _look_at(self, postman: Postman | None) -> None:
+        """Know how the mail stands: whether there is a server that takes it, and what waits."""
+        if postman is None or not self._goes_on():
+            self.standing = Standing()
+            return
+        now = monotonic()
+        # WHY: with no letter that is tried again, nobody else would find out that the server is back.
+        if postman.trouble or now - self._probed >= PROBE_EVERY:
+            self._probed = now
+            postman.probe()
+        waiting, given_up, _ = self.standing
+        if now - self._counted >= COUNT_EVERY:
+            self._counted = now
+            waiting, given_up = postman.database.read(postman.outbox.counts)
+        self.standing = Standing(waiting, given_up, postman.trouble)
 
     def _goes_on(self) -> bool:
         return self._lease.held and not self._stop.is_set()

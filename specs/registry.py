@@ -46,6 +46,10 @@ class Registry:
         """Every word that can be used, ours and third parties'."""
         return sorted({*self._modules, *self._entry_points})
 
+    def word_of(self, settings: object) -> str:
+        """The word whose class *settings* are of, among those that were used so far; empty where there is none."""
+        return next((word for word, found in self._loaded.items() if found.Settings is type(settings)), "")
+
     def get(self, word: str, path: str = "") -> type[Any]:
         """The class behind *word*. Raises ConfigurationError at *path*: an unknown word, or a library that is not installed."""
         if word in self._loaded:

@@ -77,6 +77,20 @@ class Postman:
         self._going_on = going_on
         self._wait = 0.0
         self._not_before = clock()
+        #: Why the server could not be used when it was last tried; empty where it could.
+        self.trouble = ""
+
+    def probe(self) -> None:
+        """Find out whether the server can be used, without a letter; `trouble` says why not. Nothing while it is waited for."""
+        if self.clock() < self._not_before:
+            return
+        try:
+            with self.connect():
+                self._wait, self.trouble = 0.0, ""
+        except DatabaseUnavailable:
+            raise
+        except BackendError as error:
+            self._is_away(error)
 
     def deliver(self, most: int = 50) -> int:
         """Send up to *most* letters that are due; how many were sent. Nothing is raised for what a mail server does.
@@ -98,11 +112,9 @@ class Postman:
         except (LeaseLost, DatabaseUnavailable):
             raise
         except BackendError as error:
-            self._wait = min(LONGEST_WAIT, self._wait * 2 or FIRST_WAIT)
-            self._not_before = self.clock() + timedelta(seconds=self._wait)
-            log.error("letters wait, and are tried again in %g s: %s", self._wait, error)
+            self._is_away(error)
         else:
-            self._wait = 0.0
+            self._wait, self.trouble = 0.0, ""
         return sent
 
     def message_of(self, letter: Letter) -> EmailMessage:
@@ -122,6 +134,12 @@ class Postman:
         # RFC 3834: no machine answers this one.
         message["Auto-Submitted"] = "auto-generated"
         return message
+
+    def _is_away(self, error: BackendError) -> None:
+        self.trouble = str(error)
+        self._wait = min(LONGEST_WAIT, self._wait * 2 or FIRST_WAIT)
+        self._not_before = self.clock() + timedelta(seconds=self._wait)
+        log.error("letters wait, and are tried again in %g s: %s", self._wait, error)
 
     def _deliver_one(self, line: Line, letter_id: str) -> int:
         letter = self._take(letter_id)

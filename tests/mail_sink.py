@@ -78,7 +78,9 @@ def mail_sink(*, tls="none", certificate=None, login=False, sink=None):
                 warnings.simplefilter("ignore", UserWarning)
                 return SMTP(self.handler, **rules, auth_require_tls=False)
 
-    controller = Sink(sink, hostname="127.0.0.1", port=sink.port, ssl_context=context if tls == "implicit" else None)
+    implicit = context if tls == "implicit" else None
+    # A machine with much else to do is slow to start it, and that is no fault.
+    controller = Sink(sink, hostname="127.0.0.1", port=sink.port, ssl_context=implicit, ready_timeout=60)
     controller.start()
     try:
         yield sink

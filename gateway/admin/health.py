@@ -71,12 +71,15 @@ def status(installation: Installation) -> dict[str, Any]:
         for worker in installation.collected.workers()
     ]
     serving = any(worker["serving"] for worker in workers)
+    # Of the one worker that sends letters, where people are written to at all.
+    mail = next((one for worker in installation.collected.workers() for one in worker["notes"].get("mail", ())), None)
     return {
         "status": "serving" if serving else "starting",
         "version": installation.version,
         "revision": installation.store.head(),
         "uptime_seconds": round(now - installation.started, 1),
         "workers": workers,
+        **({} if mail is None else {"mail": mail}),
     }
 
 

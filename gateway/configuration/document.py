@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from gateway.configuration.kinds import KINDS, Consumer, Sso, lifetime_of, place
+from gateway.configuration.kinds import CONNECTORS, KINDS, Consumer, Sso, lifetime_of, place
 from gateway.configuration.loader import DEEPEST, load, positions
 from gateway.configuration.parts import METHODS
 from gateway.routes import Routes
@@ -98,6 +98,8 @@ def check(settings: Mapping[Key, Settings], services: Collection[str] | None = N
     errors.extend(_clashing_paths(settings))
     errors.extend(_clashing_usernames(settings))
     errors.extend(_without_people(settings))
+    errors.extend(_letters_that_go_nowhere(settings))
+    warnings.extend(_letters_that_nobody_sends(settings))
     errors.extend(_unread_messages(settings))
     if errors:
         raise ConfigurationErrors(errors)
@@ -238,6 +240,29 @@ def _without_people(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationE
             if app not in known:
                 path = f"{place(kind, name)}.apps[{position}]"
                 yield ConfigurationError(path, f"no application '{app}'", "add it to sso.apps")
+
+
+def _letters_that_go_nowhere(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationError]:
+    """Mail of people over a connection that sends none. (One that there is not is found as any other name is.)"""
+    people = settings.get(("sso", ""))
+    mail = people.mail if isinstance(people, Sso) else None
+    held = settings.get(("connections", mail.connection)) if mail is not None else None
+    if mail is None or held is None:
+        return
+    word = CONNECTORS.word_of(held)
+    if word and not hasattr(CONNECTORS.get(word), "connected"):
+        fault = f"the connection '{mail.connection}' is of type {word}, which sends no mail"
+        yield ConfigurationError(f"{place('sso', '')}.mail.connection", fault, "name a connection of type smtp")
+
+
+def _letters_that_nobody_sends(settings: Mapping[Key, Settings]) -> Iterator[Warned]:
+    """People who can sign up and then wait for a letter."""
+    people = settings.get(("sso", ""))
+    if isinstance(people, Sso) and people.enabled and people.mail is None and people.signup.email_confirmation:
+        open_to = next((name for name, app in people.apps.items() if app.signup), None)
+        if open_to is not None:
+            said = "nobody can confirm a sign-up, for no letter is sent: write mail, or signup: {email_confirmation: false}"
+            yield Warned(f"{place('sso', '')}.apps.{open_to}.signup", said)
 
 
 def _unread_messages(settings: Mapping[Key, Settings]) -> Iterator[ConfigurationError]:

@@ -6,6 +6,7 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
+import requests
 from mail_sink import mail_sink, make_certificate
 from people import PASSWORD
 from program import invoke
@@ -123,3 +124,34 @@ def test_a_letter_outlives_the_worker_that_was_sending_it(served):
     finally:
         database.close()
     assert len(sink.to("cyd@example.org")) == 1
+
+
+AWAY = """
+format: 1
+connections: {{outbox: {{type: smtp, host: 127.0.0.1, port: {port}, tls: none}}}}
+sso:
+  enabled: true
+  apps: {{crm: {{signup: true, login: true}}}}
+  mail: {{connection: outbox, from: "Acme <no-reply@acme.example>"}}
+"""
+
+
+def gauge(running, name):
+    lines = requests.get(running.admin_url + "/metrics", timeout=30).text.splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"gatewright_{name} ")), None)
+
+
+def test_a_mail_server_that_is_away_is_seen_in_the_status_before_there_is_a_letter_and_after_it_is_back(tmp_path):
+    with mail_sink() as sink:
+        pass
+    with gateway(tmp_path, AWAY.format(port=sink.port)) as running:
+        mail = eventually(lambda: (told := running.status().get("mail", {})).get("trouble") and told, 60)
+        assert mail == {"waiting": 0, "given_up": 0, "trouble": "'outbox' cannot be reached (Connection refused)"}
+        assert eventually(lambda: gauge(running, "mail_unreachable") == 1, 60)
+        sign_up(running, "dan")
+        assert eventually(lambda: gauge(running, "letters_waiting") == 1, 60)
+        with mail_sink(sink=sink):
+            assert eventually(lambda: sink.to("dan@example.org"), 120)
+            well = {"waiting": 0, "given_up": 0, "trouble": ""}
+            assert eventually(lambda: running.status()["mail"] == well, 60)
+            assert eventually(lambda: gauge(running, "mail_unreachable") == 0, 60)
