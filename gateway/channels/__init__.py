@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from gateway.configuration.parts import Addresses, Cors, Groups, Hosts, LimitName, Methods, PathTemplate, Requirements
+from gateway.configuration.parts import (
+    Addresses,
+    Cors,
+    Cost,
+    Groups,
+    Hosts,
+    LimitName,
+    Methods,
+    PathTemplate,
+    Requirements,
+)
 from specs import settings
 from specs.lifetime import Deprecated, Moment
 from specs.settings import Seconds, Size, setting
@@ -64,7 +74,7 @@ class Channel:
         )
         groups: Groups = setting("groups one of which the caller has to be in", default=[])
         limit: LimitName | None = setting("limit that all calls of this channel share", default=None)
-        cost: int = setting("hits that a call takes from every limit", default=1)
+        cost: Cost = setting("hits that a call takes from every limit", default=1)
         allow: Addresses = setting("addresses that may call; any if left out", default=[])
         deny: Addresses = setting("addresses that may not call", default=[])
         deadline: Seconds | None = setting(

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from backends.jobs import Job as ScheduledJob
 from backends.schedules import zone_of
-from gateway.configuration.parts import Addresses, ApiKey, Groups, Levels, PathTemplate, Requirements
+from gateway.configuration.parts import Addresses, ApiKey, Cost, Groups, Levels, PathTemplate, Requirements
 from gateway.configuration.sampling import Sampling
 from security.limits.rules import LimitDefinition
 from specs.lifetime import Deprecated, Lifetime, Moment
@@ -197,7 +197,7 @@ class Service(Settings):
     )
     deadline: Seconds | None = setting("when its answer is due; what its class says if left out", default=None)
     limit: LimitName | None = setting("limit definition of the service, over all channels", default=None)
-    cost: int = setting("hits that a call takes from every limit", default=1)
+    cost: Cost = setting("hits that a call takes from every limit", default=1)
     enabled: bool = setting("whether it can be called", default=True)
     contract_changes: Literal["refuse", "warn", "allow"] | None = setting(
         "what becomes of a change that breaks its callers; what the gateway says if left out", default=None

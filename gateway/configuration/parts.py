@@ -70,6 +70,27 @@ class Levels(int):
         return {"type": "integer", "minimum": 1, "maximum": DEEPEST}
 
 
+class Cost(int):
+    """How many hits a call takes from every limit."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, value: Any, path: str) -> Self:
+        """Raises ConfigurationError."""
+        if type(value) is not int:
+            raise ConfigurationError(path, f"this is a number of hits, not {value!r}", "write 1 or more")
+        # SECURITY: a call that takes less than nothing would give others' limits back what they have used.
+        if value < 1:
+            raise ConfigurationError(path, f"a call takes at least one hit, not {value}", "write 1 or more")
+        return cls(value)
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """How the document's schema describes it."""
+        return {"type": "integer", "minimum": 1}
+
+
 class Address(str):
     """An IP address or a network, in canonical form, or ``file:/path`` of a file with one a line."""
 

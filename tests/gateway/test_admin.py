@@ -229,6 +229,7 @@ def test_what_does_not_exist_is_told_as_a_problem(admin):
     assert code(refused) == (405, "method-not-allowed")
     assert "PUT" in refused.headers["allow"]
     assert admin("GET", "/config?revision=99999").status == 422
+    assert admin("GET", f"/examples/{2**63}").status == 404
     assert admin("GET", "/config?revision=abc").status == 400
 
 
