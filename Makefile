@@ -38,8 +38,8 @@ run: $(INSTALLED) ## serve the demo on 127.0.0.1:8000 and print what to try
 servers: ## install the servers that tests run against, where that is possible (Debian, root)
 	@.ci/servers
 
-test: $(DEVELOPED) servers ## run every test
-	$(BIN)/pytest $(PYTEST_ARGS)
+test: $(DEVELOPED) servers ## run every test, the files of two at a time
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEVELOPED) ## check format, style and types
 	$(BIN)/ruff format --check .

@@ -26,8 +26,8 @@ from gateway.wire import Wire
 from specs.problems import ConfigurationError
 
 log = logging.getLogger("gatewright.wire")
-#: Bytes of an answer that the kernel takes ahead of what is on its way. SECURITY: A35. It would take 4 MB for each caller who does not
-#: read, which is 1 ms of copying during which nobody else is served, and as much memory as no bound of ours can see.
+#: Bytes of an answer that the kernel takes ahead of what is on its way. SECURITY: A35. It would take 4 MB for each caller who
+#: does not read: 1 ms of copying for which all others wait, and memory that no bound of ours can see.
 MOST_UNSENT = 128 * 1024
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
