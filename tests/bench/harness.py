@@ -134,6 +134,25 @@ def wait_for_quiet(patience: float = 15.0) -> None:
             return
 
 
+def pauses(seconds: float, least: float = 200.0) -> tuple[float, float]:
+    """What the machine itself holds programs up for: the share of time that a process on the server's core, which does nothing but
+    look at the clock, did not run in pieces of more than *least* microseconds; and the longest piece, in microseconds.
+    """
+    program = (
+        "import time\n"
+        f"clock = time.monotonic; end = clock() + {seconds}; least = {least} / 1e6; lost = longest = 0.0; last = clock()\n"
+        "while last < end:\n"
+        "    now = clock()\n"
+        "    if now - last > least:\n"
+        "        lost += now - last; longest = max(longest, now - last)\n"
+        "    last = now\n"
+        f"print(lost / {seconds}, longest * 1e6)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=on(SERVER_CORE))
+    share, longest = map(float, done.stdout.split())
+    return share, longest
+
+
 def _busy() -> list[float]:
     """Seconds that each of the two cores has been busy."""
     found = []
