@@ -20,15 +20,24 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from backends.breaker import Breaker
-from backends.http_stream import NothingAnswered, Patience, Streamed, begin_stream
-from backends.http_wire import Connection, Headers, Origin, Response, encode_headers, encode_request, encode_stream_head
+from backends.http_stream import NothingAnswered, Streamed, Whole, begin_stream
+from backends.http_wire import (
+    Connection,
+    Headers,
+    Heads,
+    Origin,
+    Response,
+    encode_headers,
+    encode_request,
+    encode_stream_head,
+)
 from backends.permits import Permits
 from backends.sockets import owners
 from specs.problems import BackendError, BackendTimeout, BackendUnavailable
 
 __all__ = [
     "IDEMPOTENT", "Client", "Headers", "NothingAnswered", "Origin", "PoolExhausted", "Response", "Streamed", "Usage",
-    "origin_of", "tls_context",
+    "Whole", "origin_of", "tls_context",
 ]  # fmt: skip
 
 #: Methods that may be repeated: RFC 9110, 9.2.2.
@@ -119,6 +128,7 @@ class Client:
         # own: each thread finds the connections that it made.
         self._owner = owners()
         self._idle: dict[Any, deque[Connection]] = {}
+        self._heads = Heads()
         self.busy = 0  #: calls whose answer is not over
         self._closed = False
 
@@ -159,59 +169,57 @@ class Client:
         self.breaker.succeeded()
         return response
 
+    def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
+        """What a request to `stream` begins with, which ends where further headers and the empty line follow.
+
+        The body is *length* bytes long, or comes in chunks. Raises ValueError for what cannot be sent.
+        """
+        return encode_stream_head(method, target, self._common + encode_headers(headers), length)[:-2]
+
     def stream(
         self,
         method: str,
-        target: str,
-        headers: Iterable[tuple[str, str]] = (),
+        head: bytes,
         body: bytes | Iterable[bytes] = b"",
         *,
-        length: int | None = None,
+        chunked: bool = False,
         timeout: float,
         silence: float,
         patience: float = 1.0,
-    ) -> Streamed:
-        """The response to one request, its body still to be taken. A *body* in pieces is *length* bytes long, or chunked.
+    ) -> Streamed | Whole:
+        """The response to one request, its body still to be taken. A *body* in pieces is as long as *head* says, or *chunked*.
 
-        Its head is due *timeout* seconds after the request was sent; *silence* bounds each pause of the system, *patience* the
+        *head* is whole, with its empty line. The head of the response is due *timeout* seconds after the request was sent;
+        *silence* bounds each pause of the system, *patience* the
         wait for a connection of the pool, in seconds. Nothing is repeated but what a closed, pooled connection lost. Raises
         as `request`, and NothingAnswered where no byte of an answer came; the connection is held until the response is over.
         """
-        own = encode_headers(headers)
-        whole = body if isinstance(body, bytes) else None
-        chunked = whole is None and length is None
-        framed = encode_stream_head(method, target, self._common + own, len(whole) if whole is not None else length)
-        self.breaker.admit()
+        breaker = self.breaker
+        if not breaker.closed:
+            breaker.admit()
         if not self._permits.acquire(patience):
-            self.breaker.abandoned()
+            breaker.abandoned()
             raise PoolExhausted(f"{self.origin}: none of {self._pool_size} connections became free in time")
         self.busy += 1
         try:
-            streamed = self._stream(method, framed, whole, body, chunked, timeout, silence)
+            streamed = self._stream(method, head, body, chunked, timeout, silence)
         except BackendError:
             self._release()
-            self.breaker.failed()
+            breaker.failed()
             raise
         except BaseException:
             self._release()
-            self.breaker.abandoned()
+            breaker.abandoned()
             raise
         if streamed.status in self._failing:
-            self.breaker.failed()
+            breaker.failed()
         else:
-            self.breaker.succeeded()
+            breaker.succeeded()
         return streamed
 
     def _stream(
-        self,
-        method: str,
-        head: bytes,
-        whole: bytes | None,
-        body: bytes | Iterable[bytes],
-        chunked: bool,
-        timeout: float,
-        silence: float,
-    ) -> Streamed:
+        self, method: str, head: bytes, body: bytes | Iterable[bytes], chunked: bool, timeout: float, silence: float
+    ) -> Streamed | Whole:
         while True:
             connection = self._take()
             pooled = connection is not None
@@ -220,17 +228,17 @@ class Client:
                     connection = Connection(self.origin, self._tls, self._connect_timeout)
                 except (BackendUnavailable, BackendTimeout) as error:
                     raise NothingAnswered(str(error), unsent=True) from error
-            pieces = ([whole] if whole else []) if whole is not None else body
             try:
                 return begin_stream(
                     connection,
                     head,
-                    pieces,  # type: ignore[arg-type]
+                    body,
                     chunked,
                     method == "HEAD",
                     self._max_response,
                     timeout,
-                    Patience(silence),
+                    silence,
+                    self._heads,
                     self._over,
                 )
             except TimeoutError:
@@ -240,7 +248,7 @@ class Client:
                 connection.close()
                 if connection.answering:
                     raise BackendUnavailable(f"{self.origin}: {error}") from error
-                if pooled and whole is not None and method in IDEMPOTENT:
+                if pooled and isinstance(body, bytes) and method in IDEMPOTENT:
                     continue
                 raise NothingAnswered(f"{self.origin}: {error}") from error
             except BaseException:
@@ -329,7 +337,11 @@ class Client:
             connection.close()
             return
         connection.idle_since = time.monotonic()
-        self._idle.setdefault(self._owner(), deque()).append(connection)
+        owner = self._owner()
+        idle = self._idle.get(owner)
+        if idle is None:
+            idle = self._idle[owner] = deque()
+        idle.append(connection)
 
     def usage(self) -> Usage:
         """How the pool stands now."""

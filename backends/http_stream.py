@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 
-from backends.http_wire import Connection, Headers, Reading
+from backends.http_wire import Connection, Headers, Heads, Known, Reading
 from specs.problems import BackendError, BackendTimeout, BackendUnavailable
 
 #: A body that is no longer than this is waited for: one write to the caller instead of two.
@@ -46,6 +46,7 @@ class Streamed:
     """
 
     __slots__ = ("_connection", "_over", "_patience", "_reading", "_sent", "connection", "fields", "status")
+    known: Known | None = None
 
     def __init__(
         self,
@@ -127,45 +128,78 @@ class Streamed:
             over(self._connection, whole)
 
 
+class Whole:
+    """An answer that is all here; what `Streamed` is for those that are not. *known* is its head, which was read before."""
+
+    __slots__ = ("connection", "content", "fields", "known", "status")
+
+    def __init__(self, known: Known, content: bytes) -> None:
+        self.status = known.status
+        self.fields: Sequence[tuple[str, str]] = known.fields
+        self.connection = known.connection
+        self.known: Known | None = known
+        self.content = content
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, by name."""
+        return Headers(self.fields)
+
+    def whole(self) -> bytes | None:
+        """The body."""
+        return self.content
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self.content
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
 def begin_stream(
     connection: Connection,
     head: bytes,
-    body: Iterable[bytes],
+    body: bytes | Iterable[bytes],
     chunked: bool,
     head_only: bool,
     most: int,
     timeout: float,
-    patience: Patience,
+    silence: float,
+    heads: Heads,
     over: Callable[[Connection, bool], None],
-) -> Streamed:
+) -> Streamed | Whole:
     """Send a request and read the head of its response, which is due *timeout* seconds after the request was out.
 
-    *head* ends with its empty line; *body* is sent as it comes, in chunks where its length is unknown. Raises what *body*
-    raises, OSError, BackendTimeout and BackendError.
+    *head* ends with its empty line; a *body* in pieces is sent as it comes, in chunks where its length is unknown. *heads*
+    are those that came before. Raises what *body* raises, OSError, BackendTimeout and BackendError.
     """
     connection.begin()
     refused: OSError | None = None
     sent = True
     try:
-        pending = head
-        for piece in body:
-            if not pending and connection.talks():
-                # It has answered already, most likely a refusal: whoever sends on would never hear of it.
-                sent = False
-                break
-            octets = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
-            connection.send(pending + octets if pending else octets, patience)
-            pending = b""
+        if isinstance(body, bytes):
+            connection.say(head + body, silence)
         else:
-            end = pending + b"0\r\n\r\n" if chunked else pending
-            if end:
-                connection.send(end, patience)
+            sent = _send_pieces(connection, head, body, chunked, silence)
     except (BrokenPipeError, ConnectionResetError) as error:
         refused, sent = error, False
-    reading = Reading(head_only, most)
-    unread = b""
-    patience.deadline = time.monotonic() + timeout
+    began = time.monotonic()
     try:
+        received = connection.hear(silence if silence < timeout else timeout)
+        end = 0 if head_only else received.find(b"\r\n\r\n") + 4
+        known = heads.get(received[:end])
+        if known is not None and len(received) - end == known.length:
+            # SECURITY: A6, A7. The same bytes that the parser has read, then as many as they promise and not one more.
+            connection.used = True
+            connection.reusable = known.keep_alive and sent
+            over(connection, True)
+            return Whole(known, received[end:])
+        reading = Reading(head_only, most)
+        unread = connection.take_in(reading, received, head_only)
+        if reading.complete and not reading.surplus and len(received) - end == reading.size:
+            heads.keep(received[:end], reading)
+        patience = Patience(silence)
+        patience.deadline = began + timeout
         while not (reading.complete or (reading.head_done and reading.status >= 200)):
             unread = connection.read_some(reading, patience, head_only, unread)
     except OSError:
@@ -174,6 +208,22 @@ def begin_stream(
         raise
     patience.deadline = inf
     return Streamed(connection, reading, patience, sent, over)
+
+
+def _send_pieces(connection: Connection, head: bytes, body: Iterable[bytes], chunked: bool, silence: float) -> bool:
+    """Send a request whose body comes in pieces; False where it was left in the middle. Raises as `begin_stream`."""
+    pending = head
+    for piece in body:
+        if not pending and connection.talks():
+            # It has answered already, most likely a refusal: whoever sends on would never hear of it.
+            return False
+        octets = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece
+        connection.say(pending + octets if pending else octets, silence)
+        pending = b""
+    end = pending + b"0\r\n\r\n" if chunked else pending
+    if end:
+        connection.say(end, silence)
+    return True
 
 
 class NothingAnswered(BackendUnavailable):

@@ -7,15 +7,19 @@ PERF: 1.2 us a wait, where a timeout of gevent alone takes 5; a send that need n
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 _LATE: Any = object()
+#: So much later than asked for a wait may end, in seconds: an alarm is not set anew for less.
+_PRECISION = 0.005
 
 
 class Blocking:
@@ -72,13 +76,19 @@ class Blocking:
 
 
 class Cooperative:
-    """A raw socket that belongs to the hub of the thread which made it."""
+    """A raw socket that belongs to the hub of the thread which made it.
 
-    __slots__ = ("_closed", "_hub", "_readable", "_recv", "_send", "_socket", "_waiter", "_writable")
+    PERF: its watcher is left on, since each start of a stopped one is a call of the kernel in vain (libev forgets what epoll
+    still knows), and so is the alarm of a wait: what rings before the next wait is late is set anew.
+    """
+
+    __slots__ = (
+        "_alarm", "_closed", "_current", "_due", "_hub", "_late", "_look", "_readable", "_recv", "_resume", "_send", "_socket",
+        "_watched", "_writable",
+    )  # fmt: skip
 
     def __init__(self, connected: socket.socket) -> None:
-        from gevent import get_hub, monkey
-        from gevent.hub import Waiter
+        from gevent import get_hub, getcurrent, monkey
 
         family, kind, protocol = connected.family, connected.type, connected.proto
         raw: socket.socket = monkey.get_original("socket", "socket")(family, kind, protocol, fileno=connected.detach())
@@ -86,10 +96,18 @@ class Cooperative:
         self._socket = raw
         self._recv = raw.recv
         self._send = raw.send
+        poll = monkey.get_original("select", "poll")()
+        poll.register(raw.fileno(), select.POLLIN)
+        self._look = poll.poll
+        self._current = getcurrent
         self._hub = get_hub()
-        self._waiter = Waiter
         self._readable = self._hub.loop.io(raw.fileno(), 1)
+        self._watched = False
         self._writable: Any = None
+        self._resume: Callable[[Any], None] | None = None  #: wakes whoever waits for what is said
+        self._late = inf  #: when a wait is over, on the monotonic clock
+        self._alarm: Any = None
+        self._due = inf  #: when the alarm rings
         self._closed = False
 
     def send(self, octets: bytes, seconds: float) -> None:
@@ -105,7 +123,7 @@ class Cooperative:
         view = memoryview(octets)[sent:]
         deadline = time.monotonic() + seconds
         while view:
-            self._wait(self._writable, deadline - time.monotonic())
+            self._wait_for_room(deadline)
             try:
                 view = view[self._send(view) :]
             except BlockingIOError:
@@ -118,45 +136,83 @@ class Cooperative:
                 return self._recv(size)
             except BlockingIOError:
                 pass
-        deadline = 0.0
+        deadline = time.monotonic() + seconds
         while True:
-            self._wait(self._readable, seconds if not deadline else deadline - time.monotonic())
+            self._wait(deadline)
             try:
                 return self._recv(size)
             except BlockingIOError:
-                deadline = deadline or time.monotonic() + seconds
+                pass
 
     def silent(self) -> bool:
         """As of `Blocking`."""
-        try:
-            self._recv(1)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        # PERF: 0.4 us, where a receive that fails takes 1.3.
+        return not self._look(0)
 
     def talks(self) -> bool:
         """As of `Blocking`."""
-        try:
-            self._recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+        return bool(self._look(0))
 
-    def _wait(self, watcher: Any, seconds: float) -> None:
+    def _wait(self, deadline: float) -> None:
+        """Wait until something was said. Raises TimeoutError after *deadline*, and OSError where this was closed."""
         if self._closed:
             raise OSError("this connection was closed")
-        waiter = self._waiter(self._hub)
-        timer = self._hub.loop.timer(max(0.0, seconds), ref=False)
-        watcher.start(waiter.switch, None)
-        timer.start(waiter.switch, _LATE)
+        self._late = deadline
+        if deadline < self._due - _PRECISION:
+            self._set_alarm(deadline)
+        self._resume = self._current().switch
+        if not self._watched:
+            self._watched = True
+            self._readable.start(self._heard)
         try:
-            outcome = waiter.get()
+            outcome = self._hub.switch()
         finally:
-            watcher.stop()
+            self._resume = None
+            self._late = inf
+        if outcome is _LATE:
+            raise TimeoutError
+
+    def _heard(self) -> None:
+        """Something was said, or the other side is gone. Runs in the hub."""
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            resume(None)
+        else:
+            # Nobody asks for it now, and until somebody does the loop would tell of it without an end.
+            self._watched = False
+            self._readable.stop()
+
+    def _set_alarm(self, deadline: float) -> None:
+        if self._alarm is not None:
+            self._alarm.stop()
+            self._alarm.close()
+        self._due = deadline
+        self._alarm = self._hub.loop.timer(max(0.0, deadline - time.monotonic()), ref=False)
+        self._alarm.start(self._ring)
+
+    def _ring(self) -> None:
+        """An alarm: whoever waits may be late. Runs in the hub."""
+        self._due = inf
+        if self._resume is None:
+            return
+        if self._late - _PRECISION > time.monotonic():
+            self._set_alarm(self._late)
+            return
+        resume, self._resume = self._resume, None
+        resume(_LATE)
+
+    def _wait_for_room(self, deadline: float) -> None:
+        """Wait until more can be sent. Raises as `_wait`."""
+        if self._closed:
+            raise OSError("this connection was closed")
+        resume = self._current().switch
+        timer = self._hub.loop.timer(max(0.0, deadline - time.monotonic()), ref=False)
+        self._writable.start(resume, None)
+        timer.start(resume, _LATE)
+        try:
+            outcome = self._hub.switch()
+        finally:
+            self._writable.stop()
             timer.stop()
             timer.close()
         if outcome is _LATE:
@@ -167,7 +223,7 @@ class Cooperative:
         if self._closed:
             return
         self._closed = True
-        for watcher in (self._readable, self._writable):
+        for watcher in (self._readable, self._writable, self._alarm):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()

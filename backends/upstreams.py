@@ -1,7 +1,7 @@
 """Several addresses of one system: which of them gets the next call, and which are left alone for now.
 
     upstreams = Upstreams("erp", ["http://10.0.0.1:9000", "http://10.0.0.2:9000"], balance="least-outstanding")
-    upstreams.call("GET", "/stock/7", [], b"", timeout=10)
+    upstreams.call(Letter("GET", "/stock/7", [], 0), b"", b"", timeout=10)
 
 An address is left alone while its breaker is open (calls failed in a row: passive health) and while it does not answer a probe
 as it should (active health). A call that broke before any byte of an answer goes to another address where that is safe:
@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from backends.breaker import Breaker
-from backends.http import IDEMPOTENT, Client, NothingAnswered, PoolExhausted, Streamed, origin_of
+from backends.http import IDEMPOTENT, Client, NothingAnswered, PoolExhausted, Streamed, Whole, origin_of
 from specs.problems import BackendError, BackendUnavailable
 
 log = logging.getLogger("gatewright.upstreams")
@@ -59,7 +59,8 @@ class Budget:
 
     def earn(self) -> None:
         """A call was made."""
-        self._left = min(self._most, self._left + self._share)
+        left = self._left + self._share
+        self._left = left if left < self._most else self._most
 
     def spend(self) -> bool:
         """Whether one call may be repeated."""
@@ -86,8 +87,7 @@ class Upstream:
     @property
     def usable(self) -> bool:
         """Whether it is worth a call."""
-        breaker = self.breaker
-        return self.well and (breaker.closed or breaker.state != "open")
+        return self.well and (self.breaker.closed or self.breaker.state != "open")
 
     def probe(self, probe: Probe) -> None:
         """Ask whether it is well, and take it out or bring it back."""
@@ -110,11 +110,28 @@ class Upstream:
         self._prober.close()
 
 
-class Answer(NamedTuple):
-    """What an upstream answered. Take the pieces of *streamed*, or close it."""
+class Letter:
+    """A request's head, to be sent to any of several addresses, more than once: written for each of them once.
 
-    streamed: Streamed
-    upstream: Upstream
+    *target* begins with a slash; a body of *length* bytes, or in chunks, follows.
+    """
+
+    __slots__ = ("headers", "heads", "length", "method", "repeatable", "target")
+
+    def __init__(self, method: str, target: str, headers: Iterable[tuple[str, str]], length: int | None) -> None:
+        self.method = method
+        self.target = target
+        self.headers = tuple(headers)
+        self.length = length
+        self.repeatable = method in IDEMPOTENT
+        self.heads: dict[str, bytes] = {}
+
+    def to(self, upstream: Upstream) -> bytes:
+        """The head that *upstream* gets, but for what each call adds. Raises ValueError for what cannot be sent."""
+        head = self.heads[upstream.url] = upstream.client.head(
+            self.method, upstream.base + self.target, self.headers, self.length
+        )
+        return head
 
 
 class Upstreams:
@@ -175,43 +192,36 @@ class Upstreams:
             threading.Thread(target=self._watch, name=f"probes of {name}", daemon=True).start()
 
     def call(
-        self,
-        method: str,
-        target: str,
-        headers: Iterable[tuple[str, str]],
-        body: bytes | Iterable[bytes],
-        *,
-        length: int | None = None,
-        timeout: float,
-    ) -> Answer:
-        """The answer of one upstream, whatever its status. *target* begins with a slash; *body* as of `Client.stream`.
+        self, letter: Letter, further: bytes, body: bytes | Iterable[bytes], *, timeout: float
+    ) -> tuple[Streamed | Whole, Upstream]:
+        """The answer of one upstream, whatever its status, and which that was. Take the pieces of the answer, or close it.
 
-        Raises ValueError for what cannot be sent, BackendTimeout, BackendUnavailable and BackendError.
+        *further* are header lines of this call alone, *body* is as of `Client.stream`. Raises ValueError for what cannot be
+        sent, BackendTimeout, BackendUnavailable and BackendError.
         """
-        fields = list(headers)
-        repeatable = method in IDEMPOTENT and isinstance(body, bytes)
         tried: list[Upstream] = []
         self.budget.earn()
+        end = further + b"\r\n"
         while True:
             upstream = self._pick(tried)
-            tried.append(upstream)
+            head = letter.heads.get(upstream.url) or letter.to(upstream)
             try:
                 streamed = upstream.client.stream(
-                    method,
-                    upstream.base + target,
-                    fields,
+                    letter.method,
+                    head + end,
                     body,
-                    length=length,
+                    chunked=letter.length is None,
                     timeout=timeout,
                     silence=self._silence,
                 )
+                return streamed, upstream
             except (NothingAnswered, PoolExhausted) as error:
+                tried.append(upstream)
                 unsent = isinstance(error, PoolExhausted) or error.unsent
+                repeatable = letter.repeatable and isinstance(body, bytes)
                 if not (unsent or repeatable) or len(tried) > self._retries or not self.budget.spend():
                     raise
                 log.info("%s: %s; tried elsewhere", self.name, error)
-            else:
-                return Answer(streamed, upstream)
 
     def usage(self) -> list[dict[str, Any]]:
         """How each address stands, in this process: its pool, its breaker, and whether probes find it well."""
@@ -223,8 +233,9 @@ class Upstreams:
 
     def _pick(self, tried: Sequence[Upstream]) -> Upstream:
         """The next address that is usable, one that was not tried before where there is one."""
-        if self._only is not None and self._only.usable:
-            return self._only
+        only = self._only
+        if only is not None and only.well and only.breaker.closed:
+            return only
         usable = [upstream for upstream in self.upstreams if upstream.usable]
         candidates = [upstream for upstream in usable if upstream not in tried] or usable
         if not candidates:

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
 
-from backends.http import Streamed, tls_context
-from backends.upstreams import Balance, Probe, Upstreams
+from backends.http import Streamed, Whole, tls_context
+from backends.upstreams import Balance, Letter, Probe, Upstreams
 from gateway import channels
 from gateway.channels import Route
 from gateway.channels.rest import Cors, Runtime
@@ -220,32 +220,47 @@ class Channel(channels.Channel):
         return tuple(self.settings.methods or DEFAULT_METHODS)
 
     def read(self, exchange: Exchange) -> None:
+        length = exchange.body_length
+        known = exchange.kept.get(self)
+        if known is None or known[:3] != (exchange.identity, exchange.address, exchange.scheme):
+            self._write_letter(exchange)
+        if 0 < length <= WHOLE:
+            exchange.body = exchange.read_body(self._runtime.max_body)
+
+    def _write_letter(self, exchange: Exchange) -> None:
+        """What the upstream gets for this head from this caller: all but the id of the request."""
         # SECURITY: A6. What follows a change of protocol could not be checked, and the connection could never be used again.
         if exchange.headers.get("upgrade", "").lower().startswith("websocket"):
             raise Problem.of("not-implemented", "WebSockets are not handed on")
-        most = self._runtime.max_body
-        if exchange.body_length > most:
+        most, length = self._runtime.max_body, exchange.body_length
+        if length > most:
             raise Problem.of("body-too-large", f"the body may have {most} bytes at most")
-        if 0 < exchange.body_length <= WHOLE:
-            exchange.body = exchange.read_body(most)
+        letter = Letter(
+            exchange.method, self._target(exchange), self._headers(exchange), length if length >= 0 else None
+        )
+        # PERF: 5 us less for the next request with the same head. SECURITY: A17, A20. And of the same caller, as far as a head
+        # does not tell that: sessions and lists of trusted proxies change.
+        exchange.kept[self] = (exchange.identity, exchange.address, exchange.scheme, letter)
 
     def run(self, exchange: Exchange) -> None:
+        letter: Letter = exchange.kept[self][3]
         length = exchange.body_length
         streamed = length < 0 or length > WHOLE
         try:
-            answer = self._upstreams.call(
-                exchange.method,
-                self._target(exchange),
-                self._headers(exchange),
+            answer, upstream = self._upstreams.call(
+                letter,
+                # SECURITY: A8. The wire lets nothing into an id that could end a line.
+                b"X-Request-Id: %b\r\n" % exchange.cid.encode("ascii"),
                 exchange.body_pieces(self._runtime.max_body) if streamed else exchange.body,
-                length=length if length >= 0 else None,
                 timeout=self._runtime.deadline,
             )
         except ValueError as error:
             raise Problem.of("bad-request", "this request cannot be handed on") from error
-        notes = exchange.notes = exchange.notes or {}
-        notes["upstream"] = answer.upstream.url
-        exchange.outcome = self._outcome(answer.streamed)
+        if exchange.notes is None:
+            exchange.notes = {"upstream": upstream.url}
+        else:
+            exchange.notes["upstream"] = upstream.url
+        exchange.outcome = self._outcome(answer)
 
     def _target(self, exchange: Exchange) -> str:
         """The canonical path, with the channel's own part replaced, and the query as sent.
@@ -272,7 +287,6 @@ class Channel(channels.Channel):
         if self.settings.preserve_host:
             headers.append(("Host", sent.get("host", exchange.host)))
         headers += [
-            ("X-Request-Id", exchange.cid),
             ("X-Forwarded-For", exchange.address),
             ("X-Forwarded-Proto", exchange.scheme),
             ("X-Forwarded-Host", exchange.host),
@@ -282,15 +296,26 @@ class Channel(channels.Channel):
             headers += _told(identity.name, identity.kind, identity.groups)
         return headers
 
-    def _outcome(self, streamed: Streamed) -> Outcome:
-        unwanted = HOP_BY_HOP | _tokens(streamed.connection) if streamed.connection else HOP_BY_HOP
-        if self._cors is not None:
-            unwanted |= {name.lower() for name, _ in streamed.fields if name.lower().startswith("access-control-")}
-        headers = [(name, value) for name, value in streamed.fields if name.lower() not in unwanted]
-        whole = streamed.whole()
+    def _outcome(self, answer: Streamed | Whole) -> Outcome:
+        known = answer.known
+        if known is not None and known.onward is not None:
+            headers: list[tuple[str, str]] = known.onward
+        else:
+            headers = self._onward(answer)
+            if known is not None:
+                # The pools, and with them what heads were read, are of these settings: see `keep`.
+                known.onward = headers
+        whole = answer.whole()
         if whole is None:
-            return Outcome(status=streamed.status, headers=headers, stream=streamed)
-        return Outcome(whole, streamed.status, headers)
+            return Outcome(None, answer.status, headers, "", answer)
+        return Outcome(whole, answer.status, headers)
+
+    def _onward(self, answer: Streamed | Whole) -> list[tuple[str, str]]:
+        """The headers of an answer that are for the caller."""
+        unwanted = HOP_BY_HOP | _tokens(answer.connection) if answer.connection else HOP_BY_HOP
+        if self._cors is not None:
+            unwanted |= {name.lower() for name, _ in answer.fields if name.lower().startswith("access-control-")}
+        return [(name, value) for name, value in answer.fields if name.lower() not in unwanted]
 
     def write(self, exchange: Exchange) -> None:
         outcome = exchange.outcome or Outcome(b"")
