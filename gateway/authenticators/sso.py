@@ -86,7 +86,8 @@ class Authenticator(authenticators.Authenticator):
             app = people.applications.claimed_by(headers)
             caller = Caller(app, exchange.address, headers.get("user-agent", "")[:200], exchange.cid)
             found, proof = people.recognition.prove_token(token, caller, self.name)
-            if found.session is not None and not app and not by_cookie:
+            # SECURITY: whoever logs in on the pages names the application; where that decides, the session's cookie proves nothing.
+            if found.session is not None and not app and (self._apps or not by_cookie):
                 people.applications.refuse_unproven(found.session.app)
         except Problem as problem:
             if problem.status != 401:

@@ -1,5 +1,6 @@
 """Programs that log people in, ask about tokens and use passkeys, through the Python client, against a gateway that runs."""
 
+import re
 import threading
 import time
 
@@ -39,6 +40,7 @@ sso:
   own_links: [partners, keys]
 security:
   people: {{type: sso}}
+  through-erp: {{type: sso, apps: [erp]}}
   partners: {{type: basic, groups: ["*"]}}
   keys: {{type: apikey, groups: ["*"]}}
 consumers:
@@ -46,6 +48,7 @@ consumers:
 channels:
   portal: {{type: forward_auth, path: /authz/portal, security: [people], unauthenticated: location,
             origins: ["http://portal.test"]}}
+  erp: {{type: forward_auth, path: /authz/erp, security: [through-erp]}}
   partners: {{type: forward_auth, path: /authz/partners, security: [partners, keys]}}
 """
 
@@ -240,6 +243,19 @@ def test_people_log_in_through_an_application_that_proves_itself(running, consol
     with pytest.raises(Problem) as refused:
         Client(running.url).resume(session.token).me.get()
     assert refused.value.code == "app-unproven"
+
+
+def test_a_log_in_on_the_pages_is_no_proof_of_the_application_that_it_named(running, console, ann):
+    """People name the application in the address of the page; its credential is the application's alone."""
+    browser = requests.Session()
+    page = browser.get(f"{running.url}/sso/login?app=erp", timeout=20)
+    token = re.search(r'name="form" value="([0-9a-f]+)"', page.text)[1]
+    form = {"username": ann, "password": PASSWORD, "form": token, "app": "erp"}
+    browser.post(f"{running.url}/sso/login?app=erp", data=form, headers={"Origin": running.url}, timeout=20)
+    assert browser.get(f"{running.url}/authz/portal", timeout=20).status_code == 200
+    assert browser.get(f"{running.url}/authz/erp", timeout=20).status_code == 401
+    secret = {"X-Gateway-App-Secret": console.applications.add("erp", COMMAND).secret}
+    assert browser.get(f"{running.url}/authz/erp", headers=secret, timeout=20).status_code == 200
 
 
 def test_super_users_make_credentials_over_the_wire(running, console):
