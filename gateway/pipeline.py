@@ -1,6 +1,6 @@
 """The path of one request, from the top of this page to the bottom.
 
-    accept      the wire: one canonical request, or 400                      gateway/wire.py
+    accept      the wire: one canonical request, or 400                      gateway/connection.py
     route       which channel? 404, 405, preflight                           below
     admit       is this address allowed, and not too fast? 403, 429          gateway/permission.py
     open        where operation or credentials are in the body; 4xx          the channel's `open`

@@ -43,10 +43,11 @@ class Sink:
 def measure(requests: dict[str, bytes]) -> dict[str, dict[str, float]]:
     """Microseconds by request and step."""
     from gateway.assembly import Gateway
+    from gateway.connection import Connection
     from gateway.options import Options
     from gateway.pipeline import route
     from gateway.preparation import prepare
-    from gateway.wire import Connection, Wire
+    from gateway.wire import Wire
 
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="parts-", dir=SCRATCH) as temporary:
