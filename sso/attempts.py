@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from sso import names, tables
 from sso.audit import Audit, Caller
@@ -24,7 +24,11 @@ from sso.throttle import (
     FAILED_AT_ADDRESS,
     FAILED_AT_DEVICE,
     FAILED_AT_PAIR,
+    FAILED_CODES,
+    LETTERS,
+    SIGN_UPS,
     Charge,
+    Rule,
     Throttle,
     place_of,
 )
@@ -32,6 +36,18 @@ from sso.throttle import (
 #: NIST SP 800-63B 3.2.2: after so many failures without a success the password is switched off until it is reset.
 MOST_FAILURES: Final = 100
 DEVICE_PREFIX: Final = "gwd_"
+_TOLD: Final = {
+    FAILED_AT_ACCOUNT: "wrong passwords", FAILED_AT_ADDRESS: "failed log-ins", FAILED_AT_PAIR: "wrong passwords from one address",
+    FAILED_CODES: "wrong codes", LETTERS: "letters", SIGN_UPS: "sign-ups",
+}  # fmt: skip
+
+
+class Blocked(NamedTuple):
+    """Somebody who has to wait for so many *seconds*; *who* is empty for an address, of which a digest is kept."""
+
+    who: str
+    what: str
+    seconds: float
 
 
 @dataclass(eq=False)
@@ -59,7 +75,7 @@ class Attempts:
 
     def begin(self, charges: Sequence[Charge], device: str, caller: Caller) -> None:
         """Let one more attempt begin, and count it. Raises Problem 429 with Retry-After where *charges* or the rate forbid it."""
-        rate = ATTEMPTS._replace(most=self.rules.attempts_per_minute)
+        rate = self._rate
         # WHY: a service that logs people in may not know from where; all of them would share one budget.
         place = device or (place_of(caller.address) if caller.address else "")
         begun: list[Charge] = [(rate, place)] if rate.most and place else []
@@ -99,6 +115,38 @@ class Attempts:
         # SECURITY: S13. The address's own counter stays: who knows one password does not reset it for guessing at others.
         self.throttle.clear(connection, [charge for charge in charges if charge[0] is not FAILED_AT_ADDRESS])
 
+    def blocked(self, connection: Connection) -> list[Blocked]:
+        """Who has to wait, those that are waited for longest first."""
+        users = tables.users
+        waits = self.throttle.waits(connection, _TOLD if self._rate.most == 0 else {**_TOLD, self._rate: "log-ins"})
+        told = {rule.name: words for rule, words in (*_TOLD.items(), (self._rate, "log-ins"))}
+        found = []
+        # PERF: a digest takes 3 us, and nobody is looked at where nobody waits.
+        for row in connection.execute(select(users.c.id, users.c.username)) if waits else ():
+            for rule, key in _of_person(row.id):
+                seconds = waits.pop((rule.name, self.throttle.mark(key)), None)
+                if seconds is not None:
+                    found.append(Blocked(row.username, told[rule.name], seconds))
+        found += [Blocked("", told[name], seconds) for (name, _), seconds in waits.items()]
+        return sorted(found, key=lambda one: (-one.seconds, one))
+
+    def unblock(self, caller: Caller, *, user_id: str = "", address: str = "") -> None:
+        """Have a person, an address or (where none is named) nobody wait any longer."""
+        charges = _of_person(user_id) if user_id else []
+        if address:
+            place = place_of(address)
+            charges += [(rule, place) for rule in (ATTEMPTS, FAILED_AT_ADDRESS, SIGN_UPS)]
+            charges += [(FAILED_AT_PAIR, f"id {user_id} {place}")] if user_id else []
+
+        def work(connection: Connection) -> None:
+            if charges:
+                self.throttle.clear(connection, charges)
+            else:
+                self.throttle.clear_all(connection)
+            self.audit.record(connection, "user.unblock", caller, target=user_id, details={"address": address})
+
+        self.database.write(work)
+
     def new_device(self, user_id: str) -> str:
         """The proof that somebody has logged in from a device, which it keeps."""
         nonce = self.keys.randomness(16).hex()
@@ -110,3 +158,14 @@ class Attempts:
         if row is None or not dot or len(device) > 200 or not device.isascii():
             return ""
         return device if self.keys.proves(f"{row.id} {nonce}", proof) else ""
+
+    @property
+    def _rate(self) -> Rule:
+        return ATTEMPTS._replace(most=self.rules.attempts_per_minute)
+
+
+def _of_person(user_id: str) -> list[Charge]:
+    return [
+        (FAILED_AT_ACCOUNT, f"id {user_id}"), (FAILED_CODES, user_id), (FAILED_CODES, f"change {user_id}"),
+        (LETTERS, user_id),
+    ]  # fmt: skip

@@ -165,6 +165,19 @@ class Login(Desk):
             raise outcome
         return outcome
 
+    def by_command(self, user_id: str, caller: Caller) -> LoggedIn:
+        """A session of level 1 for whoever has the keyring, who is a person's equal. Raises Problem 403 and 404."""
+        caller = self.admit(caller)
+
+        def work(connection: Connection) -> LoggedIn:
+            row = self.users.row(connection, user_id)
+            if row.state != "active":
+                raise refusal(_STATES.get(row.state, "invalid-credentials"))
+            self.audit.record(connection, "login.command", caller, target=row.id)
+            return self.let_in(connection, row, ("command",), caller)
+
+        return self.database.write(work)
+
     def methods_of(self, login_token: str) -> tuple[str, ...]:
         """What the second stage of that login can be proven by; nothing where there is no such login."""
 

@@ -18,6 +18,7 @@ from sso import (
     account_api,
     administration,
     applications_api,
+    attributes_api,
     handover_api,
     introspection,
     links_api,
@@ -26,7 +27,7 @@ from sso import (
 )
 
 MODULES = (
-    login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection, handover_api,
+    login_api, account_api, webauthn_api, links_api, administration, applications_api, introspection, handover_api, attributes_api,
 )  # fmt: skip
 
 #: Services whose standards have them take forms.

@@ -55,8 +55,8 @@ COMMAND = Caller(actor=SYSTEM)
 
 
 class SingleSignOn:
-    """The rooms, ready: `users`, `signup`, `login`, `handover`, `sessions`, `accounts`, `factors`, `attributes`, `links`,
-    `recognition`, `applications`, `audit`, `outbox`.
+    """The rooms, ready: `users`, `signup`, `login`, `attempts`, `handover`, `sessions`, `accounts`, `factors`, `attributes`,
+    `links`, `recognition`, `applications`, `audit`, `outbox`.
 
     *engine* is the database, *ring* the keyring's ``edge``; *pool* is the process's, where it has one, *stamps* are the machine's.
     *public_url* is where people reach the gateway. New settings are a new object: all state is in the database. *rounds* is for
@@ -98,7 +98,7 @@ class SingleSignOn:
         self.webauthn = WebAuthn(
             database, settings, users, sessions, factors, passkeys, tokens, audit, clock, public_url
         )
-        attempts = Attempts(database, settings.login, keys, throttle, audit)
+        self.attempts = attempts = Attempts(database, settings.login, keys, throttle, audit)
         self.login = Login(
             database, settings, keys, passwords, users, sessions, factors, tokens, throttle, audit, clock, self.webauthn,
             attempts,

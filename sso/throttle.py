@@ -89,6 +89,27 @@ class Throttle:
         names = [self._key(rule, key) for rule, key in charges]
         connection.execute(delete(tables.throttles).where(tables.throttles.c.key.in_(names)))
 
+    def clear_all(self, connection: Connection) -> None:
+        """Begin anew for everything."""
+        connection.execute(delete(tables.throttles))
+
+    def waits(self, connection: Connection, rules: Iterable[Rule]) -> dict[tuple[str, str], float]:
+        """Every counter of *rules* that allows no more, as rule and `mark`: how many seconds it is waited for."""
+        now, named = self.clock(), {rule.name: rule for rule in rules}
+        held = tables.throttles
+        found = {}
+        for key, count, since, until in connection.execute(
+            select(held.c.key, held.c.count, held.c.since, held.c.until)
+        ):
+            name, _, mark = key.partition(":")
+            if name in named and (seconds := self._wait(named[name], (count, since, until), now)) > 0:
+                found[name, mark] = seconds
+        return found
+
+    def mark(self, key: str) -> str:
+        """What a counter of *key* is kept under."""
+        return self.keys.digest("throttle", key)
+
     def sweep(self, connection: Connection) -> int:
         """Forget counters whose time is over; how many there were."""
         return connection.execute(delete(tables.throttles).where(tables.throttles.c.until <= self.clock())).rowcount
@@ -108,7 +129,7 @@ class Throttle:
         return None if row is None else (row[0], row[1], row[2])
 
     def _key(self, rule: Rule, key: str) -> str:
-        return f"{rule.name}:{self.keys.digest('throttle', key)}"
+        return f"{rule.name}:{self.mark(key)}"
 
 
 def place_of(address: str) -> str:

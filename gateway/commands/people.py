@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
-from gateway.commands import open_installation, refusing
+from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys, open_installation, refusing
 
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
@@ -30,6 +31,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
+P = ParamSpec("P")
+
 
 @dataclass(frozen=True)
 class People:
@@ -38,6 +41,13 @@ class People:
     sso: SingleSignOn
     caller: Caller
     configuration: Configuration
+    data: Path
+    #: Whether whoever acts has said why.
+    reasoned: bool = True
+
+    def because(self, reason: str) -> Caller:
+        """Who acts, for *reason* where they have given none themselves."""
+        return self.caller if self.reasoned else replace(self.caller, reason=f"{reason} {self.caller.reason}")
 
     def find(self, word: str) -> User:
         """The user with that name, address or id. Raises Problem 404."""
@@ -80,11 +90,44 @@ def opened(data: Path, database: str, keys: Path | None, reason: str = "") -> It
             )
             said = f"{reason} " if reason else ""
             with _explaining():
-                yield People(sso, Caller(actor=SYSTEM, reason=f"{said}(command of {_who()})"), configuration)
+                caller = Caller(actor=SYSTEM, reason=f"{said}(command of {_who()})")
+                yield People(sso, caller, configuration, data, bool(reason))
         finally:
             pool.close()
             if stamps is not None:
                 stamps.close()
+
+
+def verb(
+    app: typer.Typer, name: str = "", *, audited: bool = True, sentence: str | None = None
+) -> Callable[[Callable[Concatenate[People, P], None]], Callable[Concatenate[People, P], None]]:
+    """Make what is decorated a verb of *app*: its first parameter is the installation's people, opened; the others are its own.
+
+    Every verb has the options that say which installation is meant; one that is *audited* has ``--reason`` as well.
+    """
+
+    def register(work: Callable[Concatenate[People, P], None]) -> Callable[Concatenate[People, P], None]:
+        act: Callable[..., None] = work
+        hints = get_type_hints(work, include_extras=True)
+        own = [one.replace(annotation=hints[one.name]) for one in signature(work).parameters.values()][1:]
+        common = [("data", Data, DEFAULT_DATA), ("database", DatabaseUrl, ""), ("keys", Keys, None)]
+        shared = [
+            Parameter(word, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+            for word, kind, default in ([("reason", Reason, "")] if audited else []) + common
+        ]
+
+        def run(**given: Any) -> None:
+            data, database, keys = (given.pop(word) for word in ("data", "database", "keys"))
+            with opened(data, database, keys, given.pop("reason", "")) as people:
+                act(people, **given)
+
+        run.__signature__ = Signature([*own, *shared])  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
+        run.__name__, run.__doc__ = work.__name__, work.__doc__
+        app.command(name or None, help=sentence)(run)
+        return work
+
+    return register
 
 
 def new_password(from_stdin: bool, whose: str) -> str:

@@ -10,11 +10,9 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from gateway.commands import DEFAULT_DATA, Data, DatabaseUrl, Keys
-from gateway.commands.people import Reason, opened, print_json
+from gateway.commands.people import People, print_json, verb
 
 if TYPE_CHECKING:
-    from gateway.commands.people import People
     from sso.users import NewUser
 
 MEMBERS = (
@@ -25,11 +23,12 @@ _YES = ("1", "true", "yes")
 
 def add_to(app: typer.Typer) -> None:
     """Add the verbs."""
-    app.command("import")(import_people)
-    app.command("export")(export_people)
+    verb(app, "import")(import_people)
+    verb(app, "export")(export_people)
 
 
 def import_people(
+    people: People,
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, a JSON list, or CSV; - for standard input.")],
     form: Annotated[
         Literal["auto", "json", "csv"], typer.Option("--format", help="How it is written; by its name if left out.")
@@ -38,10 +37,6 @@ def import_people(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="Leave out who is there already, and say nothing of it.")
     ] = False,
-    reason: Reason = "",
-    data: Data = DEFAULT_DATA,
-    database: DatabaseUrl = "",
-    keys: Keys = None,
 ) -> None:
     """Take people over, active at once, with the hashes of their passwords (PBKDF2, Django; bcrypt and argon2 where installed).
 
@@ -51,14 +46,15 @@ def import_people(
     from specs.problems import Problem
 
     made = skipped = refused = 0
-    with _reading(file) as source, opened(data, database, keys, reason or f"import of {file}") as people:
+    caller = people.because(f"import of {file}")
+    with _reading(file) as source:
         for number, values in _records(source, form, file):
             try:
                 new = _new_user(values)
                 if dry_run:
                     _would_be(people, new)
                 else:
-                    people.sso.users.create(new, people.caller)
+                    people.sso.users.create(new, caller)
                 made += 1
             except Problem as problem:
                 if problem.code == "conflict" and skip_existing:
@@ -77,6 +73,7 @@ def import_people(
 
 
 def export_people(
+    people: People,
     user: Annotated[
         str, typer.Argument(metavar="[USER]", help="All that is kept of one person; everybody if left out.")
     ] = "",
@@ -84,16 +81,12 @@ def export_people(
     with_hashes: Annotated[
         bool, typer.Option("--with-hashes", help="With the hashes of passwords, for another system to take over.")
     ] = False,
-    reason: Reason = "",
-    data: Data = DEFAULT_DATA,
-    database: DatabaseUrl = "",
-    keys: Keys = None,
 ) -> None:
     """Write out what is kept of a person (as they may ask for), or everybody as JSON lines that `import` takes."""
     if user and with_hashes:
         print("gatewright: --with-hashes is for everybody", file=sys.stderr)
         raise typer.Exit(2)
-    with opened(data, database, keys, reason) as people, _writing(file) as target:
+    with _writing(file) as target:
         if user:
             import orjson
 

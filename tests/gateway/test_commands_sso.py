@@ -2,80 +2,26 @@
 
 import json
 import re
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from mail_sink import mail_sink
 from people import OTHER, PASSWORD
 from program import invoke
+from shell import Shell, memory
 from sqlalchemy import delete, update
 
 from gateway.anchor import Anchor, read_anchor
-from gateway.commands import open_installation
-from gateway.configuration.document import Document
-from security.references import References
 from sso import tables
-from sso.login import Credentials
 from sso.settings import Sso
-from sso.system import Caller, SingleSignOn
+from sso.system import Caller
 
-CONFIGURATION = """
-format: 1
-gateway: {public_url: "https://acme.example"}
-connections:
-  outbox: {type: smtp, host: 127.0.0.1, port: PORT, tls: none}
-sso:
-  enabled: true
-  site_name: Acme
-  apps: {crm: {signup: true, login: true}, batch: {login: true}}
-  default_app: crm
-  second_factor: {required: "off"}
-  mail: {connection: outbox, from: "Acme <no-reply@acme.example>"}
-"""
 HASH = "$pbkdf2-sha256$1000$c2FsdHNhbHQ$jQ..."
-
-
-class Shell:
-    """Runs verbs; each gives what it printed."""
-
-    def __init__(self, folder, port):
-        self.data = folder / "var"
-        with open_installation(self.data) as installation:
-            document = Document.parse(CONFIGURATION.replace("PORT", str(port)))
-            installation.store().apply(document, references=References(None))
-
-    def __call__(self, *words, stdin=None, expected=0):
-        done = invoke(["sso", *map(str, words), "--data", str(self.data)], input=stdin)
-        assert done.exit_code == expected, done.output
-        return done.stdout if not expected else done.stderr
-
-    def json(self, *words):
-        return json.loads(self(*words, "--json"))
-
-    def people(self, work):
-        """What *work* gives, of single sign-on as a process that serves has it."""
-        with open_installation(self.data) as installation:
-            settings = installation.store().load().find("sso").settings
-            return work(SingleSignOn(installation.database, installation.keyring.ring("edge"), settings))
-
-    def log_in(self, name, password):
-        return self.people(lambda sso: sso.login.log_in(Credentials(name, password), Caller(app="crm")))
 
 
 @pytest.fixture(scope="module")
 def sink():
     with mail_sink() as sink:
         yield sink
-
-
-@contextmanager
-def memory():
-    """A folder in the memory of the machine, where it has one: a commit that waits for no disk."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
