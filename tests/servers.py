@@ -62,7 +62,7 @@ class PostgreSQL:
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server of our own, without fsync: it is thrown away."""
-    programs = _postgresql_programs()
+    programs = postgresql_programs()
     root = Path(tempfile.mkdtemp(prefix="gw-pg-", dir="/tmp"))
     # PostgreSQL refuses to run as root.
     owner: dict[str, object] = {}
@@ -99,7 +99,8 @@ def postgresql() -> Iterator[PostgreSQL]:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _postgresql_programs() -> Path:
+def postgresql_programs() -> Path:
+    """The folder of PostgreSQL's programs."""
     candidates = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), Path("/usr/local/bin")]
     if found := shutil.which("postgres"):
         candidates.insert(0, Path(found).resolve().parent)

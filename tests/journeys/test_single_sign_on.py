@@ -6,17 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 from people import OTHER, PASSWORD
-from peopled import CONFIGURATION, SERVICES, Person, known_at_each_worker, totp_of
+from peopled import CONFIGURATION, SERVICES, Person, known_at_each_worker, let_in, made, totp_of
 from running import eventually, gateway
 
 from security.database import open_database
 from security.secrets import Keyring
 from security.stamps import FILE_NAME, Stamps
 from sso import tables
-from sso.audit import Caller
 from sso.settings import Sso
 from sso.system import COMMAND, SingleSignOn
-from sso.users import NewUser
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -51,19 +49,7 @@ def console(running):
 def make(running, console):
     """Makes people who are there and logged in without a password, for hashing takes long."""
 
-    def made(name="", app="crm", password="", **more):
-        person = Person(running, name)
-        user = console.users.create(NewUser(person.name, f"{person.name}@example.org", password, **more), COMMAND)
-        person.id = user.id
-        caller = Caller(app=app, address="127.0.0.1")
-        row = console.database.read(lambda connection: console.users.row(connection, user.id))
-        opened = console.database.write(
-            lambda connection: console.sessions.open(connection, row, ("password",), caller)
-        )
-        person.token, person.session = opened.token, opened.session.id
-        return person
-
-    return made
+    return lambda name="", **more: made(console, running, name, **more)
 
 
 @pytest.fixture
@@ -133,11 +119,8 @@ def test_S24_what_ends_a_session_holds_for_the_next_request_on_every_worker(runn
 def other(running, console, ann):
     """Ann with another session."""
     other = Person(running, ann.name)
-    row = console.database.read(lambda connection: console.users.row(connection, ann.id))
-    caller = Caller(app="crm", address="127.0.0.1")
-    opened = console.database.write(lambda connection: console.sessions.open(connection, row, ("password",), caller))
-    other.token, other.session, other.id = opened.token, opened.session.id, ann.id
-    return other
+    other.id = ann.id
+    return let_in(console, other)
 
 
 def past(console, ann):

@@ -22,7 +22,7 @@ def remembered(world):
     return world.database.read(lambda c: c.execute(select(func.count()).select_from(tables.old_passwords)).scalar())
 
 
-def test_the_last_ones_do_not_come_again_whichever_way_they_are_set(world):
+def test_Z19_the_last_ones_do_not_come_again_whichever_way_they_are_set(world):
     world.configure(password={"history": 2})
     ann = world.person()
     change(world, PASSWORD, OTHER)

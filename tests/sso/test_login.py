@@ -119,7 +119,7 @@ def test_a_device_of_another_person_or_a_made_up_one_helps_nobody(world):
             world.log_in(device=given, address="203.0.113.1")
 
 
-def test_S13_guesses_from_many_addresses_are_slowed_by_account_and_spraying_by_address(world):
+def test_Z19_S13_guesses_from_many_addresses_are_slowed_by_account_and_spraying_by_address(world):
     world.person()
     for number in range(10):
         with refused("invalid-credentials"):

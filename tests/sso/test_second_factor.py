@@ -22,7 +22,7 @@ def code_of(log_in):
     return "in"
 
 
-def test_S32_S33_a_code_works_once_and_the_one_of_the_enrolment_is_used_up(world):
+def test_Z19_S32_S33_a_code_works_once_and_the_one_of_the_enrolment_is_used_up(world):
     world.person()
     secret, _ = world.enrol()
     with refused("mfa-invalid") as problem:
@@ -155,7 +155,7 @@ def test_S35_where_a_second_factor_is_required_a_link_does_not_stand_in_for_it(w
     assert ([warning.code for warning in done.warnings], done.session.level) == (["second-factor-required"], 1)
 
 
-def test_S36_a_recovery_code_works_once_in_any_spelling_and_dies_with_new_ones(world):
+def test_Z19_S36_a_recovery_code_works_once_in_any_spelling_and_dies_with_new_ones(world):
     world.person()
     _, codes = world.enrol()
     assert world.log_in(recovery_code=codes[0].lower().replace("-", " ")).session.methods == (
