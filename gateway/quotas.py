@@ -175,14 +175,15 @@ class Quotas:
         """
         identity = exchange.identity
         known = exchange.kept.get(self)
-        if known is not None and known[0] is identity:
-            _, chain, fields = known
+        # SECURITY: A20. The same head is of another address as soon as whoever sent it is no proxy of ours any more.
+        if known is not None and known[0] is identity and known[1] == exchange.address:
+            _, _, chain, fields = known
         else:
             service, operation = _called(exchange) if self._by_operation else ("", "")
             chain = self.chain(exchange.address, identity, service, operation)
             fields = self._fields_of(chain)
             if not self._timed and not self._by_operation:
-                exchange.kept[self] = (identity, chain, fields)
+                exchange.kept[self] = (identity, exchange.address, chain, fields)
         charges = chain
         if not charges:
             return ()

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from running import eventually, gateway
+from wires import read_answer
 
 SERVICES = {
     "ping.py": """
@@ -18,13 +19,16 @@ SERVICES = {
 }
 CONFIGURATION = """
 format: 1
-gateway: {trusted_proxies: [127.0.0.1], deny: ["file:FOLDER/everywhere.txt", "203.0.113.66"]}
+gateway: {trusted_proxies: [127.0.0.1, "file:FOLDER/proxies.txt"], deny: ["file:FOLDER/everywhere.txt", "203.0.113.66"]}
 security:
   keys: {type: apikey, groups: ["*"]}
 consumers:
   acme:  {apikey: {key: "acme-key-0123456789abcdef"}, deny: ["file:FOLDER/acme.txt"]}
   other: {apikey: {key: "others-key-0123456789abcd"}, allow: ["198.51.100.0/24", "2001:db8:5::/48"]}
+limits:
+  partners: {rules: [{from: 198.51.100.0/24, rate: unlimited}, {from: "*", rate: deny}]}
 channels:
+  told:  {type: rest, path: /told, service: ping, limit: partners}
   open:  {type: rest, path: /open, service: ping}
   few:   {type: rest, path: /few, service: ping, allow: ["file:FOLDER/few.txt"]}
   bound: {type: rest, path: /bound, service: ping, security: [keys]}
@@ -48,6 +52,7 @@ def served(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lists")
     lists = Lists(folder)
     lists.write("everywhere.txt", ["192.0.2.0/24", "2001:db8:bad::/48  # since May"])
+    lists.write("proxies.txt", ["127.0.0.3"])
     lists.write("few.txt", ["198.51.100.0/24", "2001:db8:5::/48"])
     lists.write("acme.txt", ["198.51.100.7"])
     with gateway(folder, CONFIGURATION.replace("FOLDER", str(folder)), SERVICES, workers=2) as running:
@@ -121,3 +126,15 @@ def test_callers_are_answered_by_the_old_list_until_a_long_one_is_read(served):
     assert eventually(taken, 60, 0)
     assert (kept_out, let_in) == ({403}, {200})
     assert statuses(served, "/open", long[chance.randrange(len(long))]) == {403}
+
+
+def test_A20_a_proxy_that_is_no_longer_trusted_is_not_heard_on_connections_that_it_has(served):
+    with served.connect(source="127.0.0.3") as sock:
+
+        def ask():
+            sock.sendall(b"GET /told HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n")
+            return read_answer(sock).status
+
+        assert [ask() for _ in range(3)] == [200] * 3
+        served.lists.write("proxies.txt", ["# nobody"])
+        assert eventually(lambda: ask() == 403)
