@@ -1,5 +1,5 @@
 // From a service's page to the console, and a real call from there: node call.cjs BASE PAGE. Prints, as JSON, what came of it.
-// BROWSER_AS is the NAME:PASSWORD that the browser has for this host.
+// BROWSER_AS is the NAME:PASSWORD that the browser has for this host; with BROWSER_PERSON somebody logs in on our pages first.
 const puppeteer = require("puppeteer-core");
 
 const [base, place] = process.argv.slice(2);
@@ -17,6 +17,13 @@ const options = "--no-sandbox --disable-gpu --disable-background-networking --di
   if (process.env.BROWSER_AS) {
     const [username, password] = process.env.BROWSER_AS.split(":");
     await page.authenticate({ username, password });
+  }
+  if (process.env.BROWSER_PERSON) {
+    const [username, password] = process.env.BROWSER_PERSON.split(":");
+    await page.goto(base + "/sso/login", { timeout: 60000 });
+    await page.type("#username", username);
+    await page.type("#password", password);
+    await Promise.all([page.waitForNavigation({ timeout: 60000 }), page.click("button.solid")]);
   }
   await page.goto(base + place, { timeout: 60000 });
   const reading = seen.said.length;
