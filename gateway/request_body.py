@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import gevent
-
 from gateway.bounds import Bounds, Held
 from gateway.transport import LARGEST_READ, Gone, Late, Transport
+from security.threads import give_way
 from specs.compression import decode_content
 from specs.problems import Problem
 
@@ -228,7 +227,7 @@ class Body:
             turn += 1
             if turn % _IN_TURN == 0:
                 # SECURITY: A35. A body of chunks of a byte is millions of them, and its sender never makes us wait.
-                gevent.sleep(0)
+                give_way()
         yield b"".join(here)
         buffer = bytearray(octets[at:])
         for _ in range(_MOST_TRAILERS + 1):

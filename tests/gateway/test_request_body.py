@@ -99,7 +99,7 @@ def test_A35_a_body_in_millions_of_chunks_leaves_others_their_turns(cuts):
 
     waiting = gevent.spawn(others)
     try:
-        content, rest = body_of(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n", cuts)
+        content, rest = gevent.spawn(body_of, b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n", cuts).get()
     finally:
         waiting.kill()
     assert (len(content), rest) == (20_000, b"")
