@@ -60,9 +60,9 @@ docs: $(INSTALLED) ## write the reference of settings, commands and problems to 
 	$(BIN)/gatewright docs export site
 
 lock: ## pin every dependency anew (needs uv)
-	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --generate-hashes --extra postgresql --extra redis --extra webauthn \
+	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --generate-hashes --extra postgresql --extra redis --extra webauthn --extra hashes \
 		pyproject.toml -o requirements.lock
-	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --generate-hashes --extra postgresql --extra redis --extra webauthn \
+	uv pip compile --quiet --python-version 3.11 --no-header --no-annotate --generate-hashes --extra postgresql --extra redis --extra webauthn --extra hashes \
 		--group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what was built and measured; the installation in var/ stays

@@ -23,10 +23,14 @@ FOREIGN: Final = (
     ("$pbkdf2-sha512$", "pbkdf2_sha512", "", 2_000_000),
     ("$pbkdf2-sha256$", "pbkdf2_sha256", "", 2_000_000),
     ("pbkdf2_sha256$", "django_pbkdf2_sha256", "", 2_000_000),
+    ("$2a$", "bcrypt", "bcrypt", 14),
     ("$2b$", "bcrypt", "bcrypt", 14),
+    ("$2y$", "bcrypt", "bcrypt", 14),
     ("$argon2", "argon2", "argon2", 10),
 )
 _OWN = "$pbkdf2-sha512$"
+#: Bytes of a password that bcrypt reads. Whoever made such a hash cut the rest off, so it is cut off to compare with it.
+_READ_BY_BCRYPT = 72
 
 
 class Passwords:
@@ -83,7 +87,13 @@ class Passwords:
         scheme, cost = _scheme(foreign)
         if cost is None:
             return self.hasher.verify(password, self.hasher.dummy())
-        return bool(scheme.verify(unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass"), foreign))
+        given = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+        if scheme.name == "bcrypt":
+            given = given[:_READ_BY_BCRYPT]
+        try:
+            return bool(scheme.verify(given, foreign))
+        except ValueError:  # no scheme takes every text: bcrypt refuses a zero byte
+            return False
 
 
 def _scheme(foreign: str) -> tuple[Any, int | None]:
@@ -92,7 +102,9 @@ def _scheme(foreign: str) -> tuple[Any, int | None]:
         if not foreign.startswith(prefix) or len(foreign) > 1024:
             continue
         if library and importlib.util.find_spec(library) is None:
-            raise invalid("password_hash", "unsupported", f"install '{library}' to take over hashes of {name}")
+            raise invalid(
+                "password_hash", "unsupported", f"hashes of {name} need the extra: install gatewright[hashes]"
+            )
         scheme = getattr(schemes, name)
         try:
             found = scheme.from_string(foreign)

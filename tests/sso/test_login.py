@@ -1,9 +1,12 @@
 """Login: who gets in, what strangers learn, and what guessing costs."""
 
+import importlib.util
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import argon2
+import bcrypt
 import pytest
 from passlib import hash as schemes
 from people import PASSWORD, refused
@@ -211,17 +214,21 @@ def test_S18_a_login_always_gives_a_new_token(world):
     assert len({world.log_in().token for _ in range(5)}) == 5
 
 
-@pytest.mark.parametrize(
-    "foreign",
-    [
-        schemes.pbkdf2_sha512.using(rounds=5).hash(PASSWORD),
-        schemes.pbkdf2_sha256.using(rounds=5).hash(PASSWORD),
-        schemes.django_pbkdf2_sha256.using(rounds=5).hash(PASSWORD),
-    ],
-    ids=["older", "pbkdf2", "django"],
-)
+FOREIGN = {
+    "older": lambda: schemes.pbkdf2_sha512.using(rounds=5).hash(PASSWORD),
+    "pbkdf2": lambda: schemes.pbkdf2_sha256.using(rounds=5).hash(PASSWORD),
+    "django": lambda: schemes.django_pbkdf2_sha256.using(rounds=5).hash(PASSWORD),
+    "bcrypt": lambda: bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode(),
+    "bcrypt of PHP": lambda: FOREIGN["bcrypt"]().replace("$2b$", "$2y$"),
+    "bcrypt, older": lambda: bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2a")).decode(),
+    "argon2id": lambda: argon2.PasswordHasher(1, 64, 1).hash(PASSWORD),
+    "argon2i": lambda: argon2.PasswordHasher(1, 64, 1, type=argon2.Type.I).hash(PASSWORD),
+}
+
+
+@pytest.mark.parametrize("foreign", [pytest.param(made, id=name) for name, made in FOREIGN.items()])
 def test_S22_a_foreign_hash_is_taken_over_and_replaced_at_the_first_login(world, foreign):
-    ann = world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=foreign), COMMAND)
+    ann = world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=foreign()), COMMAND)
     stored = world.row(ann.id).password
     with refused("invalid-credentials"):
         world.log_in(password="wrong")
@@ -232,6 +239,46 @@ def test_S22_a_foreign_hash_is_taken_over_and_replaced_at_the_first_login(world,
     assert world.keyring.ring("edge").decrypt(again, PURPOSE).startswith("$pbkdf2-sha512$10$")
     world.log_in()
     assert world.row(ann.id).password == again
+
+
+def test_a_password_of_which_bcrypt_read_a_part_is_right_and_is_read_whole_from_then_on(sqlite_world):
+    world, long = sqlite_world, PASSWORD + "é" * 60
+    made = bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode()
+    world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=made), COMMAND)
+    for wrong in (PASSWORD, "\0" + PASSWORD, long.replace("green", "Green")):
+        with refused("invalid-credentials"):
+            world.log_in(password=wrong)
+    assert world.log_in(password=long)
+    with refused("invalid-credentials"):
+        world.log_in(password=long[:-1])
+
+
+COSTLY = {
+    "rounds": schemes.pbkdf2_sha256.using(rounds=5).hash(PASSWORD).replace("$5$", "$2000001$"),
+    "bcrypt": bcrypt.hashpw(b"", bcrypt.gensalt(4)).decode().replace("$04$", "$15$"),
+    "argon2, time": "$argon2id$v=19$m=64,t=11,p=1$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
+    "argon2, memory": "$argon2id$v=19$m=262145,t=1,p=1$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
+    "no hash": "$2b$04$" + "a" * 21 + "u",
+    "another scheme": "$1$salt$abcdefghijklmnopqrstuv",
+    "too long": "$pbkdf2-sha256$5$" + "a" * 1024,
+}
+
+
+@pytest.mark.parametrize("foreign", COSTLY.values(), ids=list(COSTLY))
+def test_a_foreign_hash_that_would_hold_a_thread_for_long_or_is_none_is_refused(sqlite_world, foreign):
+    with refused("validation-failed") as problem:
+        sqlite_world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=foreign), COMMAND)
+    assert [one.pointer for one in problem.value.errors] == ["/password_hash"]
+
+
+@pytest.mark.parametrize("name", ["bcrypt", "argon2id"])
+def test_a_hash_whose_library_is_missing_says_what_to_install(sqlite_world, name, monkeypatch):
+    found = importlib.util.find_spec
+    missing = ("bcrypt", "argon2")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else found(name))
+    with refused("validation-failed") as problem:
+        sqlite_world.sso.users.create(NewUser("ann", "ann@example.org", password_hash=FOREIGN[name]()), COMMAND)
+    assert "install gatewright[hashes]" in problem.value.errors[0].detail
 
 
 def test_S22_a_login_that_fails_at_the_second_factor_replaces_no_hash_and_two_at_once_leave_a_good_one(world):
