@@ -82,7 +82,7 @@ class Stores:
         self._durable: Store | None = None
         self._shared: dict[str, GuardedStore] = {}
         self._share = share
-        self._clock = clock
+        self.clock = clock
         self._later = later
         self._own = MemoryStore()
         self._shares: dict[bytes, Charge] = {}
@@ -101,7 +101,7 @@ class Stores:
     def peek(self, storage: str, charges: tuple[Charge, ...]) -> tuple[State, ...]:
         """What is left of each bucket; nothing is taken. Empty while they cannot be read."""
         try:
-            return self.store(storage).peek(charges, self._clock()).states
+            return self.store(storage).peek(charges, self.clock()).states
         except StoreUnavailable:
             return ()
 
@@ -109,7 +109,7 @@ class Stores:
         """What takes a chain of charges from *storage*; `on_store_failure` is *policy*. Raises Problem 503; None: not counted."""
         self._policy, self._storage = policy, storage
         store = self.store(storage)
-        clock, lost = self._clock, self._lost
+        clock, lost = self.clock, self._lost
         if durable and self._open_durable is not None:
             return lambda charges: self._both(store, charges, policy)
 
@@ -126,7 +126,7 @@ class Stores:
 
         def debit(charges: tuple[Charge, ...]) -> Decision | None:
             try:
-                return self.local.debit(charges, self._clock())
+                return self.local.debit(charges, self.clock())
             except StoreUnavailable as error:
                 return self._lost(charges, policy, error)
 
@@ -136,7 +136,7 @@ class Stores:
         long = tuple(one for one in charges if one.durable)
         short = tuple(one for one in charges if not one.durable)
         try:
-            now = self._clock()
+            now = self.clock()
             if short and not (seen := quick.peek(short, now)).allowed:
                 return seen
             if not long:
@@ -144,7 +144,7 @@ class Stores:
             first = self.durable.debit(long, now)
             if not first.allowed or not short:
                 return first
-            second = quick.debit(short, self._clock())
+            second = quick.debit(short, self.clock())
             if not second.allowed:
                 self.durable.add([one._replace(cost=-one.cost, cost_ns=-one.cost_ns) for one in long], now)
                 return second
@@ -166,7 +166,7 @@ class Stores:
             return None
         if policy == "local":
             self.decided_locally += 1
-            return self._own.debit([self._part(one) for one in charges], self._clock())
+            return self._own.debit([self._part(one) for one in charges], self.clock())
         log.debug("limits cannot be counted: %s", error)
         raise Problem.of(
             "overloaded", "limits cannot be counted at the moment", headers=[("Retry-After", "1")]
@@ -196,14 +196,14 @@ class Stores:
         def work() -> None:
             try:
                 if octets:
-                    store.add(octets, self._clock())
+                    store.add(octets, self.clock())
                 if held:
-                    store.release(held, self._clock())
+                    store.release(held, self.clock())
                 if long:
-                    self.durable.add(long, self._clock())
+                    self.durable.add(long, self.clock())
             except StoreUnavailable:
                 if held:
-                    self._own.release(held, self._clock())
+                    self._own.release(held, self.clock())
 
         if octets or held or long:
             if store is self.local and not long:

@@ -23,7 +23,8 @@ from gateway.migrations import HEAD, migrate, schema_version
 from gateway.rotation import uses_of_keys
 from gateway.version import version
 from security.database import FILE_NAME, Database, open_database
-from security.limits.shm import DEFAULT_SLOTS, HEADER_BYTES, SLOT_BYTES
+from security.limits.chains import COMPILED
+from security.limits.table import DEFAULT_SLOTS, HEADER_BYTES, SLOT_BYTES
 from security.references import References
 from security.secrets import Keyring
 from specs.problems import BackendError, ConfigurationError
@@ -109,7 +110,7 @@ def limits(patient: Patient) -> Found:
         if mode & 0o077:
             yield WARNING, f"{path} is open to other users ({mode:o})", f"chmod 600 {path}"
         else:
-            yield OK, f"{path}, {path.stat().st_size >> 20} MiB"
+            yield OK, f"{path}, {path.stat().st_size >> 20} MiB; {_debits()}"
         return
     there = patient.options.data
     while not there.exists():
@@ -117,7 +118,13 @@ def limits(patient: Patient) -> Found:
     if shutil.disk_usage(there).free < size:
         yield WRONG, f"there is no room for {path}, {size >> 20} MiB", "free some"
     else:
-        yield OK, f"{path} will be made, {size >> 20} MiB"
+        yield OK, f"{path} will be made, {size >> 20} MiB; {_debits()}"
+
+
+def _debits() -> str:
+    if COMPILED:
+        return "debits run in C"
+    return "debits run in Python, since there was no C compiler or no Python.h when this was installed"
 
 
 def services(patient: Patient) -> Found:

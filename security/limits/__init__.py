@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 from security.limits.times import NANOSECONDS, Calendar
 from specs.problems import BackendUnavailable
 
 __all__ = [
     "ALGORITHMS", "AT_ONCE", "BYTES", "CONCURRENT", "FIXED_WINDOW", "GCRA", "LEVELS", "NANOSECONDS", "REQUESTS", "SLIDING_LOG",
-    "Charge", "Decision", "Rate", "Standing", "State", "Store", "StoreUnavailable", "bucket_key",
+    "Chain", "Charge", "Decision", "Rate", "Standing", "State", "Store", "StoreUnavailable", "bucket_key",
 ]  # fmt: skip
 
 GCRA, SLIDING_LOG, FIXED_WINDOW, CONCURRENT = "gcra", "sliding-log", "fixed-window", "concurrent"
@@ -229,12 +229,26 @@ def _state(charge: Charge, standing: Standing) -> State:
     return tuple.__new__(State, members)
 
 
+class Chain(Protocol):
+    """A chain of charges that a store has made ready, for the requests that nothing is to be said about."""
+
+    def debit(self, now_ns: int, /) -> tuple[int, ...] | None:
+        """Take from each bucket: hits left and seconds until there are more, of each that is shown, one after another.
+
+        None: nothing was taken, and `Store.debit` is to decide.
+        """
+
+
 class Store:
     """Where buckets live. *now_ns* is `time.monotonic_ns()` at the moment of the call."""
 
     def debit(self, charges: Sequence[Charge], now_ns: int) -> Decision:
         """Take from every bucket of *charges*, or from none. Raises StoreUnavailable."""
         raise NotImplementedError
+
+    def chain(self, charges: Sequence[Charge]) -> Chain | None:
+        """*charges* made ready to be debited again and again, quicker than by `debit`; None where they cannot be."""
+        return None
 
     def peek(self, charges: Sequence[Charge], now_ns: int) -> Decision:
         """What `debit` would say, with the buckets as they are and nothing taken. Raises StoreUnavailable."""

@@ -23,7 +23,8 @@ from limits import RateLimitItem, WindowStats, strategies
 from limits.storage import MovingWindowSupport, Storage
 
 from security.limits import FIXED_WINDOW, GCRA, NANOSECONDS, SLIDING_LOG, Charge, Rate, StoreUnavailable, bucket_key
-from security.limits.shm import DEFAULT_SLOTS, SharedMemoryStore
+from security.limits.shm import SharedMemoryStore
+from security.limits.table import DEFAULT_SLOTS
 from security.limits.times import Calendar
 
 Clock = Callable[[], int]

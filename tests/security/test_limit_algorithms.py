@@ -9,10 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limit_tables import TWINS, QuickTable
 
 from security.limits import CONCURRENT, FIXED_WINDOW, NANOSECONDS, SLIDING_LOG, Charge, Rate, bucket_key
+from security.limits.counts import LONGEST_HOLD
 from security.limits.memory import MemoryStore
-from security.limits.shm import GROUP, LONGEST_HOLD, SharedMemoryStore
+from security.limits.shm import SharedMemoryStore
+from security.limits.table import GROUP
 from security.limits.times import Calendar, TimeRange
 from specs.problems import ConfigurationError
 
@@ -38,12 +41,12 @@ def wall():
     return Wall()
 
 
-@pytest.fixture(params=["shm", "memory"])
+@pytest.fixture(params=[*TWINS, "memory"])
 def store(request, tmp_path, wall):
     if request.param == "memory":
         yield MemoryStore(wall=wall)
         return
-    opened = SharedMemoryStore(tmp_path / "limits.table", slots=16_384, wall=wall)
+    opened = QuickTable(tmp_path / "limits.table", twin=request.param, slots=16_384, wall=wall)
     yield opened
     opened.close()
 
@@ -268,6 +271,7 @@ rates = st.one_of(
 )
 
 
+@pytest.mark.parametrize("twin", TWINS)
 @loosely
 @given(
     limits=st.lists(rates, min_size=4, max_size=4), number=st.integers(0, 2**62),
@@ -276,9 +280,9 @@ rates = st.one_of(
         max_size=40,
     ),
 )  # fmt: skip
-def test_shared_memory_says_what_memory_says_for_every_chain(tmp_path_factory, limits, calls, number):
+def test_shared_memory_says_what_memory_says_for_every_chain(tmp_path_factory, twin, limits, calls, number):
     wall = Wall()
-    shared = SharedMemoryStore(tmp_path_factory.getbasetemp() / "same.table", slots=4096, wall=wall)
+    shared = QuickTable(tmp_path_factory.getbasetemp() / "same.table", twin=twin, slots=4096, wall=wall)
     memory = MemoryStore(wall=wall)
     charges = [bucket(f"{number} {i}", rate, shadow=i == 3) for i, rate in enumerate(limits)]
     shared.reset(charges)
@@ -348,9 +352,10 @@ def test_what_is_no_time_range_is_refused(text):
         TimeRange.parse(text)
 
 
-def test_Z24_a_dead_slot_that_an_earlier_bucket_of_the_chain_takes_is_not_used_twice(tmp_path):
+@pytest.mark.parametrize("twin", TWINS)
+def test_Z24_a_dead_slot_that_an_earlier_bucket_of_the_chain_takes_is_not_used_twice(tmp_path, twin):
     # Two buckets whose slots are free again, asked for in other orders: each must find one of its own.
-    small = SharedMemoryStore(tmp_path / "t", slots=2 * GROUP)
+    small = QuickTable(tmp_path / "t", twin=twin, slots=2 * GROUP)
     charges = [bucket(str(n), Rate(5, SECOND, 5)) for n in range(6)]
     for turn in range(50):
         chain = charges[turn % 6 :] + charges[: turn % 6]

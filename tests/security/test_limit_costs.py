@@ -8,7 +8,8 @@ from servers import redis_server
 
 from security.limits import NANOSECONDS, Charge, Rate, bucket_key
 from security.limits.redis import RedisStore
-from security.limits.shm import SLOT_BYTES, SharedMemoryStore
+from security.limits.shm import SharedMemoryStore
+from security.limits.table import SLOT_BYTES
 
 pytestmark = pytest.mark.soak
 HOUR = 3600 * NANOSECONDS
@@ -42,7 +43,7 @@ def test_a_debit_costs_the_same_from_ten_to_ten_million_keys(tmp_path):
             block = [charge(number) for number in range(made, min(keys, made + 100))]
             assert not store.debit(block, time.monotonic_ns()).full
             made += len(block)
-            store._places.clear()  # what is kept of names is bounded, and not what is measured here
+            store.table.places.clear()  # what is kept of names is bounded, and not what is measured here
         busy = [charge(chance.randrange(keys))] * SAMPLE
         # The names of others are hashed anew, and their slots are in no cache.
         others = [charge(chance.randrange(keys)) for _ in range(SAMPLE)]
