@@ -1,11 +1,14 @@
 """Routing: Falcon's template syntax, one look-up whatever the number of channels."""
 
+import re
+import signal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.documentation.operations import openapi_path
-from gateway.routes import Routes, parse_template
+from gateway.routes import Routes, parse_template, take_apart
 from specs.problems import ConfigurationError
 
 
@@ -167,3 +170,31 @@ def test_ten_thousand_channels_are_found_like_ten():
         routes.add(f"/api/ch{number}/items/{{item_id}}", ["GET"], number, name=f"ch{number}")
     assert found(routes, "/api/ch9999/items/7") == (9999, {"item_id": "7"})
     assert len(routes) == 10_000
+
+
+few = st.text("ab-.", max_size=3)
+
+
+@given(st.lists(few, min_size=2, max_size=5).map(tuple), st.text("ab-.", max_size=14), st.booleans())
+def test_a_segment_is_taken_apart_as_an_expression_of_short_texts_would(literals, text, fitting):
+    segment = text.join(literals) if fitting else text
+    found = re.fullmatch("(.+?)".join(map(re.escape, literals)), segment)
+    assert take_apart(segment, literals) == (list(found.groups()) if found else None)
+
+
+def test_A42_a_long_segment_that_nearly_fits_costs_nothing():
+    routes = Routes()
+    routes.add("/v{a}-{b}-{c}.json", ["GET"], "target", name="mixed")
+
+    def too_long(*_):
+        raise AssertionError("a segment of 8 KB takes seconds")
+
+    # An expression would take an hour.
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(60)
+    try:
+        assert routes.find("", "/v" + "-" * 8000) is None
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert routes.find("", "/v1-2-3.json").params == {"a": "1", "b": "2", "c": "3"}
