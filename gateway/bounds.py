@@ -44,9 +44,9 @@ class Bounds:
 
     *connections* and *requests* (those being answered) are of one process; of each no more than so many are of one address,
     a trusted proxy's connections excepted. *bodies* is how many bytes of request bodies the process holds, all requests
-    together; what came with a head is not counted. *answers* is how many bytes of answers wait for callers who do not take
-    them, of long ones (64 KiB) the whole. *trusted* tells whether a peer is a proxy of ours, and *client_address*
-    gives the caller's address from a trusted proxy's headers.
+    together, with what is made of them; what came with a head is not counted. *answers* is how many bytes of answers wait for
+    callers who do not take them, of long ones (64 KiB) the whole. *trusted* tells whether a peer is a proxy of ours, and
+    *client_address* gives the caller's address from a trusted proxy's headers.
     """
 
     request_line: int = 8190

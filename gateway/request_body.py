@@ -8,7 +8,7 @@ the whole, `Body.pieces` what has come so far, for whoever hands it on: the call
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from gateway.bounds import Bounds, Held
 from gateway.transport import LARGEST_READ, Gone, Late, Transport
@@ -25,6 +25,8 @@ _IN_TURN = 1000
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\Z")
 _LONGEST_LINE = 8190
 _MOST_TRAILERS = 20
+#: What is made of bodies that are no longer is not counted: a thousand requests at a time make 120 MB of them at most.
+LIGHT = 4096
 
 
 class Body:
@@ -59,10 +61,11 @@ class Body:
         """How many bytes of a chunked body have come, to whoever asked for them."""
         return self._arrived
 
-    def read(self, most: int, coding: str = "") -> bytes:
+    def read(self, most: int, coding: str = "", weigh: Callable[[bytes], int] | None = None) -> bytes:
         """The whole body, which is at most *most* bytes, with its content *coding* undone; the same bytes each time.
 
-        Raises Problem 413, 408 and 400, 415 for a coding that is not known, and 503 while too much is held already.
+        What is made of a long one counts as held too, as *weigh* reckons it. Raises Problem 413, 408 and 400, 415 for a coding
+        that is not known, and 503 while too much is held already.
         """
         length = self._length
         if self._content is None and 0 < length <= most and length == len(self.rest):
@@ -77,6 +80,8 @@ class Body:
             content = decode_content(packed, coding, most)
             if content is not packed:
                 self._hold(len(content))
+        if weigh is not None and len(content) > LIGHT:
+            self._hold(weigh(content), alone=True)
         return content
 
     def _whole(self, most: int) -> bytes:
@@ -117,9 +122,11 @@ class Body:
             self._hold(len(piece))
             yield piece
 
-    def _hold(self, count: int) -> None:
+    def _hold(self, count: int, *, alone: bool = False) -> None:
+        """Count so many bytes more. With *alone* they are never too many where no other request holds anything."""
         # SECURITY: A36. A thousand bodies, each as long as one may be, are more than a machine has.
-        if self._held.octets + count > self._bounds.bodies:
+        held = self._held.octets
+        if held + count > self._bounds.bodies and not (alone and held == self.holds):
             raise Problem.of("overloaded", "too much is being sent at the moment", headers=[("Retry-After", "1")])
         self._held.octets += count
         self.holds += count

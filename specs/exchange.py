@@ -91,11 +91,14 @@ class Outcome:
 class ReadBody(Protocol):
     """Reads the whole body."""
 
-    def __call__(self, most: int, coding: str = "") -> bytes:
-        """At most *most* bytes, with the content *coding* undone. Raises Problem 413, 408, 400, 415 and 503."""
+    def __call__(self, most: int, coding: str = "", weigh: Callable[[bytes], int] | None = None) -> bytes:
+        """At most *most* bytes, with the content *coding* undone. Raises Problem 413, 408, 400, 415 and 503.
+
+        *weigh* reckons how many bytes of memory is taken by what will be made of it, which counts as held.
+        """
 
 
-def _no_body(most: int, coding: str = "") -> bytes:
+def _no_body(most: int, coding: str = "", weigh: Callable[[bytes], int] | None = None) -> bytes:
     return b""
 
 

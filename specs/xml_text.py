@@ -66,6 +66,13 @@ class NotXml(ValueError):
     """A text holds a character that XML 1.0 cannot carry, not even escaped."""
 
 
+def weight(body: bytes) -> int:
+    """About how many bytes of memory the elements of a document take, and hardly ever more."""
+    # SECURITY: A36. Measured: an element takes 200 bytes, an attribute 90, one letter beyond the first plane four times its text.
+    count = body.count
+    return 260 * (count(b"<") - count(b"</")) + 110 * count(b"=") + len(body) * (1 if body.isascii() else 5)
+
+
 def parse(body: bytes, *, content_type: str = "", most_depth: int = MOST_DEPTH) -> Element:
     """The root element of a document; comments and processing instructions are dropped.
 

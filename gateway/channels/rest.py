@@ -90,6 +90,8 @@ class Channel(channels.Channel):
         self._contract = runtime.contract
         self._formats = tuple(runtime.formats)
         self._only = self._formats[0] if len(self._formats) == 1 else None
+        formats = self._formats
+        self._weigh = self._only.weight if self._only else lambda body: max(one.weight(body) for one in formats)
         self._body_wins = settings.params_priority == "body"
         self._service, self._data_format = settings.service, settings.format[0]
         self._deadline = runtime.deadline
@@ -176,7 +178,7 @@ class Channel(channels.Channel):
     ) -> Parsed:
         """Fill body and payload from what was sent, in *format_*, or in the one that the body itself tells."""
         most = self._runtime.max_body
-        body = exchange.read_body(most, encoding)
+        body = exchange.read_body(most, encoding, self._weigh)
         exchange.body = body
         if not body:
             return NO_BODY

@@ -30,6 +30,7 @@ from specs.query import parse_query
 from specs.settings import setting
 from specs.soap import Message, Version
 from specs.soap_values import Members, fields_in, fields_out, wrap_answer
+from specs.xml_text import weight
 
 if TYPE_CHECKING:
     from specs.contract import Contract
@@ -175,7 +176,7 @@ class Channel(channels.Channel):
 
     def open(self, exchange: Exchange) -> None:
         content_type = exchange.content_type = exchange.headers.get("content-type", "")
-        body = exchange.read_body(self._max_body, exchange.headers.get("content-encoding", ""))
+        body = exchange.read_body(self._max_body, exchange.headers.get("content-encoding", ""), weight)
         exchange.body = body
         if not body:
             raise Problem.of("malformed-body", "send a SOAP message")

@@ -40,6 +40,13 @@ class Format(formats.Format):
         """JSON, and what is written in it (``application/geo+json``)."""
         return media_type in self.media_types or media_type.endswith("+json")
 
+    def weight(self, body: bytes) -> int:
+        # SECURITY: A36. Measured: `{"a":{"a":0}}` takes 28 times its text, `[]` 21, `"a"` 14, numbers 4 to 8, long texts 1, and 5
+        # where one letter is beyond the first plane. PERF: 1.4 ms for a megabyte, which takes 15 to parse.
+        count = body.count
+        values = 40 * (count(b",") + count(b":")) + 25 * count(b'"') + 72 * count(b"[") + 232 * count(b"{")
+        return values + len(body) * (1 if body.isascii() else 5)
+
     def parse(self, body: bytes, contract: Contract | None, *, content_type: str = "") -> Parsed:
         """The values as they came; numbers with a point are decimals where the contract has any."""
         if ";" in content_type:

@@ -39,6 +39,9 @@ class Format(formats.Format):
         """XML, and what is written in it (``application/atom+xml``)."""
         return media_type in self.media_types or media_type.endswith("+xml")
 
+    def weight(self, body: bytes) -> int:
+        return xml_text.weight(body)
+
     def parse(self, body: bytes, contract: Contract | None, *, content_type: str = "") -> Parsed:
         """Texts in the contract's shape; a leaf is typed where a ``type`` attribute says so."""
         if not body:
