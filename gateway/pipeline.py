@@ -89,6 +89,9 @@ class Pipeline:
 
     def _refuse(self, exchange: Exchange, problem: Problem, snapshot: Snapshot) -> None:
         exchange.problem = problem
+        # SECURITY: a traceback has the frames, and these have the exchange: whatever was refused would stay, with its body, until
+        # the garbage collector comes round.
+        problem.__traceback__ = problem.__context__ = problem.__cause__ = None
         exchange.response_stream = None
         channel: Channel | None = exchange.channel
         try:
