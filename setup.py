@@ -1,0 +1,15 @@
+"""What is in C: built where there is a compiler and Python.h, and left out where there is none. All else is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        # Debits of limits; without it the same runs in Python (security/limits/chains.py).
+        Extension(
+            "security.limits._chains",
+            ["security/limits/_chains.c"],
+            extra_compile_args=["-O2", "-std=c11"],
+            optional=True,
+        )
+    ]
+)
