@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_plus, urlencode
 
 from gateway.accounts import cookies, safety
 from gateway.accounts.languages import LANGUAGES, choose
@@ -210,7 +210,10 @@ class Visit:
         code = self.sso.handover.issue(session, self.caller())
         # WHY: a fragment is the browser's own, so what a server reads stands before it.
         place, mark, fragment = self.next.partition("#")
-        return f"{place}{'&' if '?' in place else '?'}{urlencode({'code': code})}{mark}{fragment}"
+        path, _, query = place.partition("?")
+        # SECURITY: the link may be anybody's. Of two codes an application may take the one that was in it, and its session.
+        others = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "code"]
+        return f"{path}?{'&'.join([*others, urlencode({'code': code})])}{mark}{fragment}"
 
     @property
     def _places(self) -> Sequence[str]:

@@ -87,6 +87,18 @@ def test_an_application_with_a_credential_has_people_log_in_and_gets_a_session_f
     assert {"login.hand-over", "login"} <= set(world.actions())
 
 
+def test_a_code_that_somebody_wrote_into_the_address_is_not_handed_on_beside_ours(world, visitor):
+    # Or else whoever made the link could have people log in as somebody else: some read the first of two, some the last.
+    place = urlsplit(
+        log_in_on_the_way(visitor, place="https://erp.example/in?code=theirs&x=1&c%6fde=theirs&code#code=top").location
+    )
+    given = parse_qs(place.query, keep_blank_values=True)
+    assert (given.pop("x"), place.fragment) == (["1"], "code=top")
+    assert [*given] == ["code"]
+    assert len(given["code"]) == 1
+    assert redeem(world, given["code"][0]).user.username == "ann"
+
+
 def test_a_code_works_once_within_a_minute_and_for_its_application_alone(world, visitor):
     code = code_in(log_in_on_the_way(visitor))
     redeem(world, code)
