@@ -136,7 +136,7 @@ class Journal:
                 waiting = len(self._queue)
                 at_once = max(_AT_ONCE, waiting // 10)
                 lines = self._lines(at_once)
-                while len(lines) < waiting:
+                while self._queue and len(lines) < waiting:
                     # PERF: five hundred lines are 2 ms, a hundredth of all requests would wait for them.
                     give_way()
                     lines += self._lines(at_once)
