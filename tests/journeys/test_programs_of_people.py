@@ -240,9 +240,12 @@ def test_people_log_in_through_an_application_that_proves_itself(running, consol
     client = Client(running.url, app="erp", secret=console.applications.add("erp", COMMAND).secret)
     session = client.log_in(ann, PASSWORD)
     assert session.session.get()["session"]["app"] == "erp"
-    with pytest.raises(Problem) as refused:
-        Client(running.url).resume(session.token).me.get()
-    assert refused.value.code == "app-unproven"
+    unproven = Client(running.url).resume(session.token)
+    for call in (unproven.me.get, unproven.session.renew, unproven.log_out):
+        with pytest.raises(Problem) as refused:
+            call()
+        assert refused.value.code == "app-unproven"
+    assert session.session.get()["session"]["app"] == "erp"
 
 
 def test_a_log_in_on_the_pages_is_no_proof_of_the_application_that_it_named(running, console, ann):
