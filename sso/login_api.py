@@ -35,7 +35,7 @@ class SignUp(SsoService):
             given.username, given.email, given.password, display_name=given.display_name or "",
             language=given.language or "en",
         )  # fmt: skip
-        self.rooms.signup.sign_up(new, self.caller, self.invoke)
+        self.rooms.signup.sign_up(new, self.caller, self.invoke, self.invoke_async)
         self.response.status_code = 202
         self.response.payload.status = "accepted"
 

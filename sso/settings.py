@@ -60,7 +60,9 @@ class Signup(Settings):
     validation_service: ServiceName | None = setting(
         "service that is asked first and may refuse a sign-up", default=None
     )
-    callback_services: list[ServiceName] = setting("services that hear of each sign-up", default=[])
+    callback_services: list[ServiceName] = setting(
+        "services that hear of each sign-up, in the background: user_id, username, app and state", default=[]
+    )
     reserved_names: list[str] = setting("user names that nobody may sign up with, beside the usual ones", default=[])
 
 

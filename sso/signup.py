@@ -6,12 +6,14 @@ into a letter and nowhere else (Z20).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
 
+from specs.problems import BackendError, Problem
 from sso import names, tables, workflow
 from sso.audit import Audit, Caller
 from sso.problems import invalid, refusal
@@ -20,6 +22,8 @@ from sso.storage import Storage
 from sso.throttle import LETTERS, SIGN_UP_LETTERS, SIGN_UPS, Throttle, place_of
 from sso.tokens import Tokens
 from sso.users import NewUser, Users
+
+log = logging.getLogger("gatewright.sso")
 
 #: Calls a service by its name.
 Invoke = Callable[[str, Mapping[str, Any]], Any]
@@ -38,8 +42,8 @@ class SignUp:
         self.throttle = throttle
         self.audit = audit
 
-    def sign_up(self, new: NewUser, caller: Caller, invoke: Invoke | None = None) -> None:
-        """Begin. *invoke* reaches the services of the operator's that are asked and told.
+    def sign_up(self, new: NewUser, caller: Caller, ask: Invoke | None = None, tell: Invoke | None = None) -> None:
+        """Begin. *ask* reaches the service of the operator's that is asked, *tell* those that are told, in the background.
 
         Raises Problem 403 where the application has no sign-up (Z1), 422 for what cannot be, 429, and what the validating
         service raises; nothing for what is taken.
@@ -59,16 +63,15 @@ class SignUp:
         if row["username_key"] in names.RESERVED.union(rules.reserved_names):
             raise invalid("username", "reserved", "choose another user name")
         told = {"username": new.username, "email": new.email, "display_name": new.display_name, "app": app.name}
-        if rules.validation_service and invoke is not None:
-            invoke(rules.validation_service, told)
+        if rules.validation_service and ask is not None:
+            ask(rules.validation_service, told)
         try:
             made = self.database.write(lambda connection: self._begin(connection, row, caller))
         except IntegrityError:
             # S10: somebody else was first by a moment; by now the row is there to be found.
             made = self.database.write(lambda connection: self._begin(connection, row, caller))
-        if made and invoke is not None:
-            for service in rules.callback_services:
-                invoke(service, {**told, "user_id": row["id"], "state": state})
+        if made and tell is not None:
+            self._tell(tell, {"user_id": row["id"], "username": new.username, "app": app.name, "state": state})
 
     def confirm(self, token: str, caller: Caller) -> str:
         """Confirm the address by the token of the letter; the state that follows. Raises Problem 400 (S5, Z4)."""
@@ -90,6 +93,15 @@ class SignUp:
                 self._ask(connection, row)
 
         self.database.write(work)
+
+    def _tell(self, tell: Invoke, told: Mapping[str, Any]) -> None:
+        # SECURITY: S1. What becomes of it, and how long it takes, is not to be seen by who signed up: nobody is told of a name that
+        # was taken. A call that waits is in the database as it stands, so that it holds nothing that is encrypted elsewhere.
+        for service in self.settings.signup.callback_services:
+            try:
+                tell(service, told)
+            except (Problem, BackendError) as error:
+                log.error("the service '%s' cannot be told that '%s' signed up: %s", service, told["user_id"], error)
 
     def _count(self, connection: Connection, charges: list[Any]) -> None:
         self.throttle.check(connection, charges)

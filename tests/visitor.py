@@ -75,6 +75,12 @@ class Visitor:
         self.invoked = [] if invoked is None else invoked
         self.channel = Channel("accounts", SimpleNamespace(methods=["GET", "POST"], max_body=65536), Pages(mount, base))
 
+    def executor(self, platform):
+        def invoke_async(name, payload):
+            self.invoked.append((name, payload))
+
+        return SimpleNamespace(platform=platform, perform=self.perform, invoke_async=invoke_async)
+
     def perform(self, call):
         self.invoked.append((call.service, call.payload))
         return SimpleNamespace(payload=None)
@@ -91,7 +97,7 @@ class Visitor:
             body_length=len(body), read_body=lambda most: body,
         )  # fmt: skip
         platform = SimpleNamespace(sso=self.world.sso)
-        exchange.snapshot = SimpleNamespace(executor=SimpleNamespace(platform=platform, perform=self.perform))
+        exchange.snapshot = SimpleNamespace(executor=self.executor(platform))
         try:
             self.channel.read(exchange)
             self.channel.run(exchange)

@@ -26,7 +26,8 @@ _OWED: Final = ("password-change-required", "password-expired")
 _SIX_DIGITS: Final = re.compile(r"[0-9]{6}", re.ASCII)
 
 #: Gives what calls a service by its name, for a visit; None where there are no services.
-Invoking = Callable[["Visit"], Callable[[str, Mapping[str, Any]], Any] | None]
+#: What asks a service for a visit, and what tells one in the background.
+Invoking = Callable[["Visit"], tuple[Callable[[str, Mapping[str, Any]], Any], Callable[[str, Mapping[str, Any]], Any]]]
 
 
 class LogIn(Form):
@@ -190,7 +191,7 @@ class SignUp(Form):
             visit.field("username"), visit.field("email"), visit.field("password"),
             display_name=visit.field("display_name"), language=visit.language.code,
         )  # fmt: skip
-        visit.sso.signup.sign_up(new, visit.caller(), self.invoking(visit))
+        visit.sso.signup.sign_up(new, visit.caller(), *self.invoking(visit))
         return visit.url("/signup/done", **visit.asked)
 
 

@@ -128,14 +128,14 @@ def people_of(request: falcon.Request) -> SingleSignOn:
     return people
 
 
-def _invoking(visit: Visit) -> Callable[[str, Mapping[str, Any]], Any]:
-    """What calls a service for a visit."""
+def _invoking(visit: Visit) -> tuple[Callable[[str, Mapping[str, Any]], Any], Callable[[str, Mapping[str, Any]], Any]]:
+    """What asks a service for a visit, and what tells one in the background."""
     executor = visit.exchange.snapshot.executor
 
     def invoke(name: str, payload: Mapping[str, Any]) -> Any:
         return executor.perform(Call(name, payload=payload, cid=visit.exchange.cid)).payload
 
-    return invoke
+    return invoke, executor.invoke_async
 
 
 @cache

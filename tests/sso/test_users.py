@@ -22,10 +22,9 @@ from sso.users import ADMINISTERED, OWN_MEMBERS, NewUser
 from sso.weak_passwords import weakness
 
 
-def sign_up(world, name="ann", email="", password=PASSWORD, app="crm", address="192.0.2.1", **members):
-    world.sso.signup.sign_up(
-        NewUser(name, email or f"{name}@example.org", password, **members), world.caller(address, app)
-    )
+def sign_up(world, name="ann", email="", password=PASSWORD, app="crm", address="192.0.2.1", tell=None, **members):
+    new = NewUser(name, email or f"{name}@example.org", password, **members)
+    world.sso.signup.sign_up(new, world.caller(address, app), tell=tell)
 
 
 def count(world, table=tables.users):
@@ -153,20 +152,39 @@ def test_Z1_Z20_an_application_has_no_sign_up_unless_it_is_switched_on(sqlite_wo
 def test_a_service_of_the_operators_may_refuse_and_others_hear_of_a_sign_up(sqlite_world):
     world = sqlite_world
     world.configure(signup={"validation_service": "check", "callback_services": ["tell"]})
-    called = []
+    asked, told = [], []
 
-    def invoke(name, payload):
-        called.append((name, sorted(payload)))
+    def ask(name, payload):
+        asked.append((name, sorted(payload)))
         if payload["email"].endswith("@evil.org"):
             raise Problem(403, "not-here", "no")
 
     new = NewUser("ann", "ann@evil.org", PASSWORD)
     with refused("not-here"):
-        world.sso.signup.sign_up(new, world.caller(), invoke)
-    assert count(world) == 0
-    world.sso.signup.sign_up(NewUser("ann", "ann@x.org", PASSWORD), world.caller(), invoke)
-    assert [name for name, _ in called] == ["check", "check", "tell"]
-    assert all("password" not in members for _, members in called)
+        world.sso.signup.sign_up(new, world.caller(), ask, lambda *given: told.append(given))
+    assert (count(world), told) == (0, [])
+    world.sso.signup.sign_up(
+        NewUser("ann", "ann@x.org", PASSWORD), world.caller(), ask, lambda *given: told.append(given)
+    )
+    assert asked == [("check", ["app", "display_name", "email", "username"])] * 2
+    # What waits in the background is not encrypted: who it is, and nothing of theirs.
+    [(name, members)] = told
+    assert (name, sorted(members)) == ("tell", ["app", "state", "user_id", "username"])
+
+
+def test_S1_a_service_that_cannot_be_told_of_a_sign_up_is_not_seen_in_the_answer(world, caplog):
+    world.configure(signup={"callback_services": ["tell", "broken", "last"]})
+    told = []
+
+    def tell(name, payload):
+        told.append(name)
+        if name == "broken":
+            raise Problem(404, "no-such-service", "it is not deployed")
+
+    for _ in range(2):
+        sign_up(world, tell=tell)
+    assert (count(world), told) == (1, ["tell", "broken", "last"])
+    assert "'broken' cannot be told" in caplog.text
 
 
 def test_S10_fifty_at_once_make_one(world):
