@@ -8,6 +8,7 @@ import requests
 from people import OTHER, PASSWORD
 from peopled import CONFIGURATION, SERVICES, Person, known_at_each_worker, let_in, made, totp_of
 from running import eventually, gateway
+from upstream import upstream
 
 from security.database import open_database
 from security.secrets import Keyring
@@ -15,6 +16,48 @@ from security.stamps import FILE_NAME, Stamps
 from sso import tables
 from sso.settings import Sso
 from sso.system import COMMAND, SingleSignOn
+
+#: Channels of other types, and services of the operator's that are asked about sign-ups, and told of them.
+MORE = """
+  soap: {{type: soap, path: /soap, services: [people.name], security: [staff], namespace: "urn:acme"}}
+  forms: {{type: xml, path: /xml, service: people.name, security: [staff]}}
+  handed-on: {{type: proxy, path: /handed-on, upstreams: ["{upstream}"], security: [staff]}}
+"""
+OPERATORS = {
+    "operators.py": '''
+    from gatewright import Problem, Service, Text
+
+
+    class Name(Service):
+        """Says who calls."""
+
+        name = "people.name"
+        output = (Text("name"),)
+
+        def handle(self):
+            self.response.payload.name = self.identity.name
+
+
+    class Check(Service):
+        """Lets nobody of a certain company in."""
+
+        name = "people.check"
+
+        def handle(self):
+            if self.request.payload["email"].endswith("@evil.example"):
+                raise Problem(403, "not-here", "nobody of theirs")
+
+
+    class Hear(Service):
+        """Remembers who signed up."""
+
+        name = "people.hear"
+
+        def handle(self):
+            user = self.sso.users.get(self.request.payload["user_id"])
+            self.logger.warning("%s signed up by %s", user.email, self.request.payload["app"])
+    '''
+}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -24,9 +67,13 @@ def running(request, tmp_path_factory):
     options = ()
     if request.param == "postgresql":
         options = ("--database", request.getfixturevalue("postgresql_server").new_database())
-    with gateway(folder, CONFIGURATION, SERVICES, workers=4, options=options) as found:
-        found.database = options[1] if options else found.data
-        yield found
+    asked = "email_confirmation: false, validation_service: people.check, callback_services: [people.hear]"
+    with upstream("app") as system:
+        configuration = CONFIGURATION.replace("email_confirmation: false", asked) + MORE.format(upstream=system.url)
+        with gateway(folder, configuration, {**SERVICES, **OPERATORS}, workers=4, options=options) as found:
+            found.database = options[1] if options else found.data
+            found.system = system
+            yield found
 
 
 def placed(running):
@@ -68,6 +115,37 @@ def test_people_sign_up_log_in_and_change_their_password(running):
     assert Person(running, ann.name, OTHER).log_in().call("GET", "/me")[0] == 200
     assert ann.call("POST", "/logout", {}) == (204, None)
     assert ann.call("GET", "/session") == (401, "session-invalid")
+
+
+def test_services_of_the_operators_are_asked_about_sign_ups_and_told_of_them(running):
+    given = {"username": "eve", "email": "eve@evil.example", "password": PASSWORD}
+    assert Person(running).call("POST", "/signup", given) == (403, "not-here")
+    ann = Person(running).sign_up()
+    assert eventually(lambda: f"{ann.name}@example.org signed up by crm" in running.log(), 30)
+    assert "eve@evil.example" not in running.log()
+
+
+def test_people_are_known_on_channels_of_every_type(running, ann):
+    body = '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><Name xmlns="urn:acme"/></e:Body></e:Envelope>'
+    calls = [
+        ("POST", "/soap", {"data": body, "headers": {"Content-Type": "text/xml"}}),
+        ("GET", "/xml", {}),
+        ("GET", "/handed-on", {}),
+    ]
+    bearer, cookie = (
+        {"Authorization": f"Bearer {ann.token}"},
+        {"Cookie": f"gw_session_dev={ann.token}", "Origin": running.url},
+    )
+    for method, path, more in calls:
+        said = more.pop("headers", {})
+        assert running.request(method, path, headers=said, **more).status_code == 401
+        for credentials in (bearer, cookie):
+            answer = running.request(method, path, headers={**said, **credentials}, **more)
+            assert answer.status_code == 200, (path, answer.text)
+            assert path == "/handed-on" or ann.name in answer.text
+    # What a system behind gets is for whom it is, and no session that it could use.
+    for _, _, headers, _ in running.system.seen:
+        assert ann.token not in str(headers)
 
 
 def test_the_api_is_in_the_documents_with_its_methods_and_paths(running):
