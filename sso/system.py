@@ -111,7 +111,7 @@ class SingleSignOn:
         self.attributes = Attributes(database, keys, users, audit, clock)
         self.links = Links(database, settings, keys, users, factors, throttle, audit, clock)
         self.recognition = Recognition(database, sessions, users, self.attributes, self.links, clock, watch)
-        self.applications = Applications(database, settings, audit, clock, randomness)
+        self.applications = Applications(database, settings, audit, clock, randomness, watch)
 
     @property
     def secure(self) -> bool:

@@ -13,8 +13,9 @@ _QUIET: Final = frozenset((
     "login.password", "login.second-factor", "user.read", "user.search", "user.export", "user.create", "user.sign-up",
     "password.forgot", "password.reset-begin", "email.change-begin", "totp.enrol", "recovery-codes.renew",
 ))  # fmt: skip
-#: What is remembered of everybody is stale after these; that somebody has no link is remembered, too.
-EVERYBODYS: Final = frozenset(("session.end-everybodys", "link.add", "link.remove"))
+#: What is remembered of everybody is stale after these; that somebody has no link is remembered, too, and so are the credentials
+#: of applications, which are of no user.
+EVERYBODYS: Final = frozenset(("session.end-everybodys", "link.add", "link.remove", "app.credential-remove"))
 
 
 def is_quiet(action: str) -> bool:

@@ -1,5 +1,7 @@
 """What is remembered of people, and when it is not taken any more. The database is shared by two machines, and by two processes."""
 
+from datetime import timedelta
+
 import pytest
 from people import PASSWORD, refused
 
@@ -88,6 +90,33 @@ def test_S24_another_machine_knows_within_a_second(world, ann, change):
     ticks.now += 0.95
     with refused("session-invalid"):
         there.sessions.check(ann.token, CALLER)
+
+
+def test_an_application_that_proved_itself_a_moment_ago_costs_no_query_and_is_nobody_when_it_is_taken_away(
+    world, tmp_path
+):
+    one, two = (process_of(world, Stamps(tmp_path / "stamps")) for _ in range(2))
+    elsewhere, ticks = process_of(world, Stamps()), Ticks()
+    elsewhere.recognition._watch._clock = ticks
+    issued = one.applications.add("batch", COMMAND, expires_at=world.now + timedelta(hours=1))
+    for sso in (one, two, elsewhere):
+        assert [sso.applications.prove(issued.secret).app for _ in range(2)] == ["batch"] * 2
+    two.recognition._watch._clock = Ticks()
+    two.applications.prove(issued.secret)
+    queries = Queries(two.database)
+    assert {two.applications.prove(issued.secret).id for _ in range(20)} == {issued.credential.id}
+    assert queries.count == 0
+    kept, world.now = world.now, world.now + timedelta(hours=1)
+    with refused("app-unproven"):
+        two.applications.prove(issued.secret)
+    world.now = kept
+    one.applications.remove("batch", issued.credential.id, COMMAND)
+    for sso in (one, two):
+        with refused("app-unproven"):
+            sso.applications.prove(issued.secret)
+    ticks.now += 0.95
+    with refused("app-unproven"):
+        elsewhere.applications.prove(issued.secret)
 
 
 def test_a_failed_login_makes_nobody_read_anew(world, ann, tmp_path):
