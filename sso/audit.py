@@ -29,7 +29,10 @@ _START = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Where a call comes from, as proven so far: *actor* is a user's id, ``system`` for commands, or empty."""
+    """Where a call comes from, as proven so far: *actor* is a user's id, ``system`` for commands, or empty.
+
+    An *app* that is *unproven* was only named, though it has a credential: no session becomes its own by that.
+    """
 
     app: str = ""
     address: str = ""
@@ -37,6 +40,7 @@ class Caller:
     cid: str = ""
     actor: str = ""
     reason: str = ""
+    unproven: bool = False
 
 
 class Verdict(NamedTuple):

@@ -123,7 +123,7 @@ class Sessions:
             "id": tables.new_id("ses_", self.keys.randomness(17)),
             "user_id": user.id,
             "epoch": user.session_epoch,
-            "app": caller.app,
+            "app": "" if caller.unproven else caller.app,
             "address": caller.address[:64],
             "user_agent": caller.user_agent[:200],
             "methods": list(methods),

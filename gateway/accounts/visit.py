@@ -128,7 +128,9 @@ class Visit:
     def caller(self) -> Caller:
         """Where this comes from, nobody proven. WHY: the pages are ours, so that no application proves itself to show them."""
         asked = self.form.get("app") or self.query.get("app") or ""
-        return self._caller(self.app.name if self.app is not None else asked[:100])
+        if self.app is None:
+            return self._caller(asked[:100])
+        return replace(self._caller(self.app.name), unproven=self.app.credential)
 
     def _caller(self, app: str, reason: str = "") -> Caller:
         exchange = self.exchange

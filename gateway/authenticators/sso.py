@@ -86,8 +86,7 @@ class Authenticator(authenticators.Authenticator):
             app = people.applications.claimed_by(headers)
             caller = Caller(app, exchange.address, headers.get("user-agent", "")[:200], exchange.cid)
             found, proof = people.recognition.prove_token(token, caller, self.name)
-            # SECURITY: whoever logs in on the pages names the application; where that decides, the session's cookie proves nothing.
-            if found.session is not None and not app and (self._apps or not by_cookie):
+            if found.session is not None and not app:
                 people.applications.refuse_unproven(found.session.app)
         except Problem as problem:
             if problem.status != 401:

@@ -130,9 +130,10 @@ def test_without_a_credential_people_are_sent_back_without_a_code(world, visitor
     assert log_in_on_the_way(visitor, "open", "https://open.example/in").location == "https://open.example/in"
 
 
-def test_the_session_of_the_pages_is_of_the_application_and_its_cookie_is_taken(world, visitor):
-    assert log_in_on_the_way(visitor, place="").heading == "Profile"
-    assert [one.app for one in world.sso.sessions.list(world.ann.id)] == ["erp"]
+@pytest.mark.parametrize(("app", "whose"), [("erp", ""), ("open", "open")])
+def test_the_session_of_the_pages_is_not_of_an_application_that_was_only_named(world, visitor, app, whose):
+    assert log_in_on_the_way(visitor, app, place="").heading == "Profile"
+    assert [one.app for one in world.sso.sessions.list(world.ann.id)] == [whose]
 
 
 def test_whoever_is_logged_in_already_is_asked_before_an_application_hears_of_them(world, visitor):

@@ -245,6 +245,10 @@ def test_people_log_in_through_an_application_that_proves_itself(running, consol
         with pytest.raises(Problem) as refused:
             call()
         assert refused.value.code == "app-unproven"
+    # Nor is its token taken as a cookie.
+    cookie = {"Cookie": f"gw_session_dev={session.token}"}
+    for path in ("/sso/v1/session", "/authz/portal", "/authz/erp"):
+        assert requests.get(running.url + path, headers=cookie, timeout=20).status_code == 401
     assert session.session.get()["session"]["app"] == "erp"
 
 
@@ -256,9 +260,8 @@ def test_a_log_in_on_the_pages_is_no_proof_of_the_application_that_it_named(runn
     form = {"username": ann, "password": PASSWORD, "form": token, "app": "erp"}
     browser.post(f"{running.url}/sso/login?app=erp", data=form, headers={"Origin": running.url}, timeout=20)
     assert browser.get(f"{running.url}/authz/portal", timeout=20).status_code == 200
-    assert browser.get(f"{running.url}/authz/erp", timeout=20).status_code == 401
-    secret = {"X-Gateway-App-Secret": console.applications.add("erp", COMMAND).secret}
-    assert browser.get(f"{running.url}/authz/erp", headers=secret, timeout=20).status_code == 200
+    assert browser.get(f"{running.url}/authz/erp", timeout=20).status_code == 403
+    assert browser.get(f"{running.url}/sso/v1/session", timeout=20).json()["session"]["app"] == ""
 
 
 def test_super_users_make_credentials_over_the_wire(running, console):
