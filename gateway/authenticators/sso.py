@@ -73,12 +73,11 @@ class Authenticator(authenticators.Authenticator):
         headers = exchange.headers
         token = headers.get("authorization", "")
         if token[: len(_BEARER)].lower() == _BEARER:
-            token, by_cookie = token[len("bearer ") :].rstrip(), False
+            token = token[len("bearer ") :].rstrip()
         elif self.settings.cookie and "cookie" in headers:
             token = session_cookie(headers["cookie"], secure=self._secure)
             if not token:
                 return None
-            by_cookie = True
             self._refuse_forgery(exchange, token)
         else:
             return None
