@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from specs.problems import Fault, Problem
@@ -77,3 +77,21 @@ def refusal(
 def invalid(member: str, word: str, detail: str) -> Problem:
     """422 for one member of an input."""
     return refusal("validation-failed", detail, errors=[Fault(f"/{member}", word, detail)])
+
+
+def together(*checks: Callable[[], Any]) -> list[Any]:
+    """What each of *checks* gives. Raises one Problem 422 with the faults of all that are invalid."""
+    given, refused = [], []
+    for check in checks:
+        try:
+            given.append(check())
+        except Problem as problem:
+            if problem.code != "validation-failed" or not problem.errors:
+                raise
+            refused.append(problem)
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        faults = [fault for problem in refused for fault in problem.errors]
+        raise refusal("validation-failed", "; ".join(fault.detail for fault in faults), errors=faults)
+    return given

@@ -82,6 +82,8 @@ def test_a_sign_up_says_what_is_wrong_beside_each_field_and_keeps_what_is_right(
     assert nowhere.fault("email") == "This does not look like an e-mail address."
     short = visitor.press("Sign up", username="ann", email="ann@example.org", password="short")
     assert short.fault("password") == "Use at least 15 characters."
+    every = visitor.press("Sign up", username="a b", email="nowhere", password="short")
+    assert all(every.fault(name) for name in ("username", "email", "password"))
     empty = visitor.press("Sign up", username="", email="", password="")
     assert [empty.fault(name) for name in ("username", "email", "password")] == ["Please fill this in."] * 3
     assert empty.text.count("<title>Error: ") == 1
