@@ -16,12 +16,15 @@ def _peer_alone(peer: str, headers: Mapping[str, str]) -> str:
 
 
 class Held:
-    """How many bytes a process holds for strangers at the moment, of bodies or of answers, and the *most* it takes."""
+    """How many bytes a process holds for strangers at the moment, of bodies or of answers, and the *most* it takes.
 
-    __slots__ = ("most", "octets")
+    `made` is what is made of bodies: of its own, so that one large document does not keep small bodies out.
+    """
+
+    __slots__ = ("made", "most", "octets")
 
     def __init__(self, most: float = inf) -> None:
-        self.octets = 0
+        self.octets = self.made = 0
         self.most = most
 
     def take(self, count: int) -> bool:
@@ -44,9 +47,9 @@ class Bounds:
 
     *connections* and *requests* (those being answered) are of one process; of each no more than so many are of one address,
     a trusted proxy's connections excepted. *bodies* is how many bytes of request bodies the process holds, all requests
-    together, with what is made of them; what came with a head is not counted. *answers* is how many bytes of answers wait for
-    callers who do not take them, of long ones (64 KiB) the whole. *trusted* tells whether a peer is a proxy of ours, and
-    *client_address* gives the caller's address from a trusted proxy's headers.
+    together, and how many of what is made of them; what came with a head is not counted. *answers* is how many bytes of
+    answers wait for callers who do not take them, of long ones (64 KiB) the whole. *trusted* tells whether a peer is a proxy
+    of ours, and *client_address* gives the caller's address from a trusted proxy's headers.
     """
 
     request_line: int = 8190

@@ -37,7 +37,7 @@ class Body:
     """
 
     __slots__ = (
-        "_arrived", "_bounds", "_content", "_expects", "_held", "_length", "_patience", "_transport", "finished", "holds",
+        "_arrived", "_bounds", "_content", "_expects", "_held", "_length", "_made", "_patience", "_transport", "finished", "holds",
         "rest", "touched",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Body:
         self.rest = buffered
         self.finished = length == 0
         self.touched = False
-        self.holds = 0
+        self.holds = self._made = 0
         self._held = held
         self._arrived = 0
 
@@ -81,7 +81,7 @@ class Body:
             if content is not packed:
                 self._hold(len(content))
         if weigh is not None and len(content) > LIGHT:
-            self._hold(weigh(content), alone=True)
+            self._hold_values(weigh(content))
         return content
 
     def _whole(self, most: int) -> bytes:
@@ -122,19 +122,29 @@ class Body:
             self._hold(len(piece))
             yield piece
 
-    def _hold(self, count: int, *, alone: bool = False) -> None:
-        """Count so many bytes more. With *alone* they are never too many where no other request holds anything."""
+    def _hold(self, count: int) -> None:
         # SECURITY: A36. A thousand bodies, each as long as one may be, are more than a machine has.
-        held = self._held.octets
-        if held + count > self._bounds.bodies and not (alone and held == self.holds):
+        if self._held.octets + count > self._bounds.bodies:
             raise Problem.of("overloaded", "too much is being sent at the moment", headers=[("Retry-After", "1")])
         self._held.octets += count
         self.holds += count
 
+    def _hold_values(self, count: int) -> None:
+        """Count what is made of the body, once; where nobody else holds any it is never too much."""
+        held = self._held
+        if self._made:
+            return
+        if held.made and held.made + count > self._bounds.bodies:
+            raise Problem.of("overloaded", "too much is being worked on at the moment", headers=[("Retry-After", "1")])
+        held.made += count
+        self._made = count
+        self.holds += count
+
     def release(self) -> None:
         """Nobody needs the body any more: what it took is free for others."""
-        self._held.octets -= self.holds
-        self.holds = 0
+        self._held.octets -= self.holds - self._made
+        self._held.made -= self._made
+        self.holds = self._made = 0
 
     @property
     def drainable(self) -> bool:

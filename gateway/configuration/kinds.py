@@ -66,8 +66,8 @@ class WireBounds(Settings):
     requests: int = setting("how many requests may be under way", default=1000)
     requests_per_address: int = setting("requests of one caller's address being answered", default=500)
     bodies: Size = setting(
-        "bytes of request bodies that are held at a time, all requests together, packed ones as they are unpacked, and of what "
-        "is made of them, as it is reckoned by their text",
+        "bytes of request bodies that are held at a time, all requests together, packed ones as they are unpacked, and as "
+        "many again of what is made of them",
         default="256MiB",
     )
     answers: Size = setting(
