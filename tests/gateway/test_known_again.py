@@ -181,6 +181,16 @@ def test_who_is_known_from_one_address_is_not_from_another(world, staff):
         caller.ask()
 
 
+def test_S27_a_session_that_is_bound_to_an_address_ends_where_its_head_comes_from_another(world):
+    world.configure(session={"bind_address": True})
+    staff = sso.Authenticator("staff", SimpleNamespace(**SETTINGS), SimpleNamespace(people=world.sso))
+    world.person()
+    caller = bearer(staff, world.log_in().token)
+    assert [caller.ask().name for _ in range(2)] == ["ann"] * 2
+    assert caller.ask(address="192.0.2.2") == "unauthenticated"
+    assert caller.ask() == "unauthenticated"
+
+
 def test_what_changed_of_a_person_is_told_at_once(world, staff):
     ann = world.person()
     caller = bearer(staff, world.log_in().token)
