@@ -137,6 +137,25 @@ def test_S24_what_ends_a_session_ends_it_for_who_is_known_already(world, staff, 
     assert caller.ask() == "unauthenticated"
 
 
+def test_S28_a_session_that_made_room_for_another_is_over_for_who_is_known_already(world):
+    world.configure(session={"max_per_user": 1})
+    staff = sso.Authenticator("staff", SimpleNamespace(**SETTINGS), SimpleNamespace(people=world.sso))
+    world.person()
+    caller = bearer(staff, world.log_in().token)
+    assert [caller.ask().name for _ in range(2)] == ["ann"] * 2
+    other = bearer(staff, world.log_in().token)
+    assert (caller.ask(), other.ask().name) == ("unauthenticated", "ann")
+
+
+def test_to_prove_oneself_again_ends_the_token_that_was_known(world, staff):
+    world.person()
+    opened = world.log_in()
+    caller = bearer(staff, opened.token)
+    assert [caller.ask().name for _ in range(2)] == ["ann"] * 2
+    fresh = world.sso.login.prove_again(opened.session, PASSWORD, "", world.caller()).token
+    assert (caller.ask(), bearer(staff, fresh).ask().name) == ("unauthenticated", "ann")
+
+
 def test_S25_the_old_token_of_a_renewed_session_is_not_known_for_longer_than_its_grace(world, staff):
     world.person()
     token = world.log_in().token
