@@ -27,13 +27,14 @@ FURTHER = (
     "/account/second-factor", "/account/email", "/account/email/confirm?token=gwt_", "/account/prove", "/account/prove?method=totp",
     "/logout", "/signup/again", "/signup/confirm?token=gwt_", "/signup?app=other", "/password/reset?token=gwt_",
     "/login/password?why=password-expired&factor=1", "/goodbye",
+    "/login?app=erp&next=https://erp.example/in",
 )  # fmt: skip
 CONFIGURATION = """
 format: 1
 sso:
   enabled: true
   site_name: Acme
-  apps: {{crm: {{signup: true, login: true}}, other: {{login: true}}}}
+  apps: {{crm: {{signup: true, login: true}}, other: {{login: true}}, erp: {{login: true, credential: true, origins: ["https://erp.example"]}}}}
   default_app: crm
   signup: {{approval: true}}
   mail: {{connection: outbox, from: "Acme <no-reply@acme.example>"}}
