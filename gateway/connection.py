@@ -207,7 +207,7 @@ class Connection:
             cid, method, path, query, headers, started, host, scheme, peer, address, version, target, length, body.read,
             body.pieces, kept,
         )  # fmt: skip
-        if length < 0:
+        if length:
             exchange.arrived = body.arrived
         return exchange, keep_alive
 

@@ -186,10 +186,14 @@ class Stores:
             )
         return found.costing(charge.cost)
 
-    def settle(self, storage: str, charges: Sequence[Charge], sent: int) -> None:
-        """A request is over: *sent* bytes are charged, and it no longer runs. Never raises."""
-        octets = [one.costing(sent) for one in charges if one.rate.unit == BYTES and sent and not one.durable]
-        long = [one.costing(sent) for one in charges if one.rate.unit == BYTES and sent and one.durable]
+    def settle(self, storage: str, charges: Sequence[Charge], sent: int, came: int | None = None) -> None:
+        """A request is over: *sent* bytes are charged, and it no longer runs. Never raises.
+
+        Where its body was charged as it was announced, and only *came* bytes of it came, the others are given back.
+        """
+        late = [_late(one, sent, came) for one in charges if one.rate.unit == BYTES]
+        octets = [one for one in late if one.cost and not one.durable]
+        long = [one for one in late if one.cost and one.durable]
         held = [one for one in charges if one.rate.unit == AT_ONCE]
         store = self.store(storage)
 
@@ -291,3 +295,9 @@ class Stores:
         """Close every store; the buckets stay."""
         for store in (*self._shared.values(), self.local, *([self._durable] if self._durable is not None else [])):
             store.close()
+
+
+def _late(charge: Charge, sent: int, came: int | None) -> Charge:
+    """What is due for the bytes of a request that is over, below nothing where more was charged than came."""
+    due = sent - (max(0, charge.cost - came) if came is not None else 0)
+    return charge.costing(due) if due > 0 else charge._replace(cost=due, cost_ns=due * charge.interval_ns)

@@ -334,9 +334,12 @@ class Quotas:
         return limit_and_answer
 
     def _settle(self, exchange: Exchange, charges: Sequence[Charge], sent: int) -> None:
-        # SECURITY: A37. A body whose length nobody announced could not be charged before it came.
-        came = exchange.arrived() if exchange.arrived is not None else 0
-        self._stores.settle(self._storage, charges, sent + came)
+        # SECURITY: A37. A body whose length nobody announced could not be charged before it came; and what was announced and
+        # did not come would be paid for by all who share the quota.
+        came = exchange.arrived() if exchange.arrived is not None else None
+        if came is not None and exchange.body_length < 0:
+            sent, came = sent + came, None
+        self._stores.settle(self._storage, charges, sent, came)
 
 
 class _Counted:

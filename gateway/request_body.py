@@ -58,8 +58,10 @@ class Body:
         self._arrived = 0
 
     def arrived(self) -> int:
-        """How many bytes of a chunked body have come, to whoever asked for them."""
-        return self._arrived
+        """How many bytes of the body have come, as far as somebody asked for them."""
+        if self._length < 0 or self.touched:
+            return self._arrived
+        return self._length if self.finished else min(self._length, len(self.rest))
 
     def read(self, most: int, coding: str = "", weigh: Callable[[bytes], int] | None = None) -> bytes:
         """The whole body, which is at most *most* bytes, with its content *coding* undone; the same bytes each time.
@@ -194,9 +196,11 @@ class Body:
         piece, self.rest = self.rest, b""
         while length > len(piece):
             length -= len(piece)
+            self._arrived += len(piece)
             if piece:
                 yield piece
             piece = self._receive()
+        self._arrived += length
         self.rest = piece[length:]
         yield piece[:length]
 

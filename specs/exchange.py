@@ -133,7 +133,7 @@ class Exchange:
     body_pieces: Callable[
         [int], Iterator[bytes]
     ]  #: the body as it comes, once, in place of `read_body`; raises as that does
-    arrived: Callable[[], int] | None  #: of a chunked body: how many bytes of it have come
+    arrived: Callable[[], int] | None  #: where there is a body: how many bytes of it have come
     started_ns: int  #: time.monotonic_ns() when the head was read
     kept: dict[Any, Any]
     """What steps found out from the head alone, by who did. The next request of the connection finds it if its head is the same,

@@ -54,7 +54,7 @@ class Counts:
         if one.algorithm == FIXED_WINDOW:
             place = self._table.place(one.key)
             used, until = self._window(one, place, now, writes)
-            self._table.put(place, until, min(used + one.cost, 2 * one.rate.count), now, writes)
+            self._table.put(place, until, max(0, min(used + one.cost, 2 * one.rate.count)), now, writes)
 
     def release(self, one: Charge, now: int) -> None:
         """A request that this process let in is over."""

@@ -61,7 +61,7 @@ class MemoryStore(Store):
                 bucket.value = one.interval_ns
             elif one.algorithm == FIXED_WINDOW:
                 used, until = self._window(one, bucket, now_ns)
-                bucket.value, bucket.until = min(used + one.cost, 2 * one.rate.count), until
+                bucket.value, bucket.until = max(0, min(used + one.cost, 2 * one.rate.count)), until
 
     def release(self, charges: Sequence[Charge], now_ns: int) -> None:
         """These concurrent charges are over."""

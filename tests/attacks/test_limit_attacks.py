@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from running import gateway
+from running import eventually, gateway
+from wires import read_answer
 
 SERVICES = {
     "ping.py": """
@@ -25,6 +26,7 @@ limits:
   door: {rules: [{from: "*", rate: 20/hour}]}
   five: {rules: [{from: "*", rate: 5/hour}]}
   kib:  {rules: [{from: "*", rate: 10KiB/hour}]}
+  calendar: {algorithm: fixed-window, rules: [{from: "*", rate: 10KiB/day}]}
   lan:  {rules: [{from: "10.0.0.0/8", rate: unlimited}, {from: "*", rate: deny}]}
 consumers:
   "a:b": {basic: {username: first, password: first-password-1}, limit: five}
@@ -38,6 +40,8 @@ channels:
   lan:   {type: rest, path: /lan, service: ping, limit: lan}
   told:  {type: rest, path: /told, service: ping, limit: kib}
   chunks: {type: rest, path: /chunks, service: ping, limit: kib}
+  promised: {type: rest, path: /promised, service: ping, limit: kib}
+  calendar: {type: rest, path: /calendar, service: ping, limit: calendar}
 """
 
 
@@ -91,6 +95,21 @@ def test_A37_a_quota_of_bytes_counts_what_comes_in_chunks_too(served):
     # A length that is not announced is charged once it is known: one more may pass, as with answers.
     chunks = [served.post("/chunks", data=iter([body[:9], body[9:]]), **sent).status_code for _ in range(5)]
     assert (told, chunks) == ([200, 200, 429, 429], [200, 200, 200, 429, 429])
+
+
+@pytest.mark.parametrize("path", ["/promised", "/calendar"])
+def test_A37_bytes_that_were_announced_and_never_came_are_nobodys_quota(served, path):
+    """Or else one head, for which nothing is sent, would use up what all callers of a channel share."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.61\r\nContent-Type: application/json\r\nContent-Length: "
+    with served.connect() as sock:
+        sock.sendall(f"{head}99999999\r\n\r\n".encode())
+        assert read_answer(sock).status == 413
+    with served.connect() as sock:
+        sock.sendall(f'{head}9000\r\n\r\n{{"text": "'.encode())
+    sent = {"json": {"text": "x" * 4000}, "headers": {"X-Forwarded-For": "192.0.2.62"}}
+    assert eventually(lambda: served.post(path, **sent).status_code == 200)
+    # What came is paid for.
+    assert [served.post(path, **sent).status_code for _ in range(3)] == [200, 429, 429]
 
 
 def test_A43_many_callers_leave_memory_bounded_and_nobody_forgotten(served):
