@@ -94,6 +94,24 @@ def test_a_file_that_was_never_read_keeps_everybody_out_until_it_is_there(tmp_pa
     assert ("192.0.2.1" in denied, "198.51.100.1" in allowed) == (False, True)
 
 
+@pytest.mark.soak
+def test_a_million_networks_of_a_file(tmp_path):
+    chance = random.Random(2)
+    networks = [".".join(map(str, (chance.getrandbits(24) << 8).to_bytes(4))) + "/24" for _ in range(1_000_000)]
+    path, files = tmp_path / "list", AddressFiles()
+    path.write_text("\n".join(networks))
+    begun = time.thread_time()
+    found = AddressSet([f"file:{path}"], files, otherwise=False)
+    read = time.thread_time() - begun
+    inside = [network.replace(".0/24", ".77") for network in chance.sample(networks, 5000)]
+    begun = time.thread_time()
+    assert all(address in found for address in inside)
+    print(f"\n{read:.1f} s to read a million, {(time.thread_time() - begun) * 200:.2f} us to look one up")
+    path.write_text("198.51.100.0/24\n")
+    files.check()
+    assert ("198.51.100.1" in found, inside[0] in found) == (True, False)
+
+
 def test_many_networks_are_read_in_short_pieces():
     chance = random.Random(1)
     lines = [".".join(map(str, (chance.getrandbits(24) << 8).to_bytes(4))) + "/24" for _ in range(30_000)]
