@@ -78,7 +78,7 @@ class Limits:
                 if not compiled.timed:
                     known.quick = self.stores.local.chain(known.charges)
                     exchange.kept[debit] = known
-            # PERF: 0.5 us for who was here before and is let in, which is nearly everybody; 5 without all this.
+            # PERF: 0.3 us for who was here before and is let in, which is nearly everybody; 5 without all this.
             if known.quick is not None and known.quick.debit(clock()) is not None:
                 return
             charges = known.charges
