@@ -21,7 +21,7 @@ from gateway import doctor
 from gateway.cli import app
 from gateway.configuration.document import Document
 from gateway.configuration.store import Store
-from gateway.doctor import OK, WARNING, WRONG, examine, machine
+from gateway.doctor import OK, WARNING, WRONG, examine, installation, machine
 from gateway.migrations import HEAD, migrate
 from gateway.options import Options
 from security.database import open_database
@@ -178,6 +178,14 @@ def test_little_room_is_a_warning_and_none_is_wrong(data, monkeypatch):
     usage.free = 5 << 20
     assert found(data, "data folder")[0] == (WRONG, f"5 MiB are free where {data} is", "free some")
     assert found(data, "limits") == [(WRONG, f"there is no room for {data}/limits.table, 8 MiB", "free some")]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_it_is_said_whether_limits_are_debited_in_c(data, monkeypatch, compiled):
+    monkeypatch.setattr(installation, "COMPILED", compiled)
+    language = "C" if compiled else "Python, since there was no C compiler or no Python.h when this was installed"
+    ((grade, sentence, *_),) = found(data, "limits")
+    assert (grade, sentence.partition("; ")[2]) == (OK, f"debits run in {language}")
 
 
 def test_a_network_filesystem_is_wrong(data, monkeypatch):
