@@ -128,6 +128,9 @@ class Connection:
 
     def read_head(self) -> int:
         """Fill the buffer up to the end of a head; where it ends, or -1 where there will be none. Raises Problem."""
+        if self.bounds is not self.wire.bounds:  # for who never waits, too
+            self.bounds = self.wire.bounds
+            self.head_octets = b""
         end = self.buffer.find(b"\r\n\r\n")
         if end >= 0:
             return end + 4

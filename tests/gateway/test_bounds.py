@@ -460,3 +460,17 @@ def test_bounds_that_cannot_be_are_refused_with_their_place(settings, kind, path
     with pytest.raises(ConfigurationError) as refused:
         read_object(kind, body, kind)
     assert refused.value.path == path
+
+
+def test_new_bounds_hold_for_a_caller_who_never_waits():
+    class Tightening(Echo):
+        def handle(self, exchange):
+            super().handle(exchange)
+            wire.wire.bound(wire.bounded(headers=2))
+
+    one = b"GET / HTTP/1.1\r\nHost: a\r\nA: 1\r\nB: 2\r\n\r\n"
+    with serving(Tightening()) as wire, wire.connect() as sock:
+        sock.sendall(one * 3)
+        answers = [read_answer(sock)]
+        answers.append(read_answer(sock, answers[0].after))
+        assert [answer.status for answer in answers] == [200, 431]
