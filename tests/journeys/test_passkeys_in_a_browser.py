@@ -14,6 +14,7 @@ sso:
   apps: {{crm: {{signup: true, login: true}}}}
   signup: {{email_confirmation: false}}
   second_factor: {{required: "off"}}
+  login: {{attempts_per_minute: 0}}
 """
 
 

@@ -37,6 +37,7 @@ sso:
   apps: {{crm: {{signup: true, login: true}}, other: {{login: true}}, erp: {{login: true, credential: true, origins: ["https://erp.example"]}}}}
   default_app: crm
   signup: {{approval: true}}
+  login: {{attempts_per_minute: 0}}
   mail: {{connection: outbox, from: "Acme <no-reply@acme.example>"}}
 connections:
   outbox: {{type: smtp, host: 127.0.0.1, port: {port}, tls: none}}

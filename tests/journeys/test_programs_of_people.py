@@ -36,6 +36,7 @@ sso:
   default_app: crm
   signup: {{email_confirmation: false}}
   second_factor: {{required: "off"}}
+  login: {{attempts_per_minute: 0}}
   passkeys: {{domain: app.test, origins: ["{ORIGIN}"]}}
   own_links: [partners, keys]
 security:
