@@ -364,27 +364,26 @@ def test_the_wire_follows_the_document(served):
             assert read_answer(sock).status == 408
         return time.monotonic() - began
 
-    assert 0.3 < cut_off_after() < 1.2
-    served.document.write_text(DOCUMENT.format(head="1500ms", requests=3))
+    assert 0.3 < cut_off_after() < 3
+    served.document.write_text(DOCUMENT.format(head="3500ms", requests=3))
     served.command("config", "apply", str(served.document))
-    assert eventually(lambda: cut_off_after() > 1.2)
+    assert eventually(lambda: cut_off_after() > 3, seconds=20)
 
 
 def test_a_gateway_that_has_enough_to_do_says_so_at_once(served):
     statuses = []
 
     def call():
-        answer = served.get("/sleep?seconds=1.5")
+        answer = served.get("/sleep?seconds=4")
         statuses.append(answer.status_code)
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
-    time.sleep(0.7)
-    began = time.monotonic()
+    assert eventually(lambda: served.get("/sleep").status_code == 503, seconds=3)
     refused = served.get("/sleep")
     assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (503, "overloaded", "1")
-    assert time.monotonic() - began < 0.5
+    assert statuses == []  # nobody who came before has been answered yet
     for thread in threads:
         thread.join()
     assert statuses == [204, 204, 204] or statuses == [200, 200, 200]

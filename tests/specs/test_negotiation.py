@@ -72,13 +72,13 @@ def test_no_header_breaks_negotiation(accept: str, content_type: str) -> None:
 
 @pytest.mark.parametrize("text", ['"' * 1024, "a/b;" * 256, 'a/b;c="' + "\\" * 900, "," * 1024, "a/b" + " ;" * 500])
 def test_headers_made_to_be_slow_are_not(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     parse_accept(text)
     try:
         parse_content_type(text)
     except Problem:
         pass
-    assert time.monotonic() - started < 0.1
+    assert time.process_time() - started < 0.2
 
 
 @pytest.mark.parametrize(
@@ -190,11 +190,11 @@ def test_a_query_that_is_no_utf8_is_400(text: str) -> None:
 
 def test_A44_a_hundred_thousand_parameters_are_400_at_once() -> None:
     text = "&".join(f"p{n}=1" for n in range(100_000))
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(Problem) as caught:
         parse_query(text)
     assert caught.value.status == 400
-    assert time.monotonic() - started < 0.1
+    assert time.process_time() - started < 0.2
     assert len(parse_query("&".join(f"p{n}=1" for n in range(1000)))) == 1000
 
 
