@@ -8,12 +8,12 @@ from pathlib import Path
 import pyotp
 import pytest
 
+from gateway.configuration.kinds import Sso
 from security.database import metadata, open_database
 from security.passwords import HashingPool
 from security.secrets import Keyring
 from specs.problems import Problem
 from sso.login import Credentials
-from sso.settings import Sso
 from sso.system import COMMAND, Caller, SingleSignOn
 from sso.users import NewUser
 

@@ -86,6 +86,8 @@ class Authenticator:
     soap_headers: ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Whether somebody could guess at its credentials: a wrong one counts, though another one that came with it is right.
     guessed: ClassVar[bool] = True
+    #: Where people prove who they are with a browser, as a path of the gateway; empty where they do not.
+    login_page: str = ""
 
     class Settings(settings.Settings):
         """What every security definition can be told."""

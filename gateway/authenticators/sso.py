@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gateway import authenticators
 from gateway.authenticators import Rejected, Tools
@@ -15,6 +15,7 @@ from sso.browsers import cookie_name, origin_of, refuse_forgery, session_cookie
 from sso.sessions import PREFIX
 
 if TYPE_CHECKING:
+    from gateway.configuration.kinds import Sso
     from specs.exchange import Exchange, Identity
     from sso.recognition import Proof
 
@@ -55,6 +56,9 @@ class Authenticator(authenticators.Authenticator):
         self._apps = frozenset(settings.apps)
         self._secure = self._people.secure
         self._origins = {*self._people.origins, *settings.origins}
+        people = cast("Sso", self._people.settings)
+        if settings.cookie and people.pages.enabled:
+            self.login_page = f"{people.path.rstrip('/')}/login"
 
     @property
     def cookie(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from gateway import channels, wsgi
 from gateway.channels import Route
@@ -97,11 +98,20 @@ class Channel(channels.Channel):
         body, content_type = _JSON.render_problem(problem, exchange.cid)
         headers = [*problem.headers, *HEADERS, ("Cache-Control", "no-store"), *exchange.limit_headers]
         if _wants_html(exchange.headers.get("accept", "")):
-            body, content_type = _page(problem, exchange.cid), "text/html; charset=utf-8"
+            way_in = self._way_in(exchange) if problem.status == 401 else ""
+            body, content_type = _page(problem, exchange.cid, way_in), "text/html; charset=utf-8"
             headers.append(("Content-Security-Policy", POLICY))
         exchange.response_status = problem.status
         exchange.response_headers = [("Content-Type", content_type), *headers]
         exchange.response_body = body
+
+    def _way_in(self, exchange: Exchange) -> str:
+        """The URL of a page on which who reads this can log in, to come back here; empty where there is none."""
+        found = next((one.login_page for one in self.security.definitions if one.login_page), "")
+        if not found or exchange.method not in ("GET", "HEAD"):
+            return found
+        query = f"?{exchange.query_string}" if exchange.query_string else ""
+        return f"{found}?next={quote(quote(exchange.path) + query, safe='')}"
 
 
 def _wants_html(accept: str) -> bool:
@@ -109,12 +119,14 @@ def _wants_html(accept: str) -> bool:
     return ranges.get("text/html", 0) > 0
 
 
-def _page(problem: Problem, cid: str) -> bytes:
-    """A problem for people: no style, no script, nothing that could fail."""
+def _page(problem: Problem, cid: str, way_in: str) -> bytes:
+    """A problem for people: no style, no script, nothing that could fail. *way_in* is where they can log in."""
     title, detail = html.escape(problem.title), html.escape(problem.detail)
+    link = f'<p><a href="{html.escape(way_in)}">Log in</a></p>' if way_in else ""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"></head>'
-        f"<body><main><h1>{title}</h1><p>{detail}</p><p>Status {problem.status}, code <code>{html.escape(problem.code)}</code>; "
+        f"<body><main><h1>{title}</h1><p>{detail}</p>{link}"
+        f"<p>Status {problem.status}, code <code>{html.escape(problem.code)}</code>; "
         f"the id of this call is <code>{html.escape(cid)}</code>.</p></main></body></html>"
     ).encode()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -82,6 +83,15 @@ def test_the_console_calls_with_the_session_of_whoever_has_logged_in_on_our_page
 
 def test_who_has_not_logged_in_reads_nothing(served):
     assert served.get("/docs/console").status_code == 401
+
+
+def test_who_has_not_logged_in_is_shown_where_to_and_comes_back(served):
+    page = served.get("/docs/search?q=a%26b", headers={"Accept": "text/html"})
+    (way,) = re.findall(r'<a href="([^"]*)">Log in</a>', page.text)
+    assert (page.status_code, way) == (401, "/sso/login?next=%2Fdocs%2Fsearch%3Fq%3Da%2526b")
+    form = served.get(way)
+    assert (form.status_code, 'name="password"' in form.text) == (200, True)
+    assert "Log in" not in served.get("/docs/search").text  # who is no browser is told in JSON
 
 
 def test_S19_a_page_of_another_site_cannot_do_what_the_console_does(served):
