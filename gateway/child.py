@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gateway.options import Options
+from gateway.process_log import say
 from specs.problems import ConfigurationError
 
 log = logging.getLogger("gatewright.server")
@@ -82,7 +83,7 @@ def _work(work: Callable[[Options], Any], options: Options, forked: Callable[[],
         found = work(options)
         code = found if isinstance(found, int) else 0
     except ConfigurationError as error:
-        print(f"gatewright: {error}", file=sys.stderr)
+        say(f"gatewright: {error}")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1 if end.code else 0
     except BaseException:

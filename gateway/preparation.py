@@ -10,8 +10,6 @@ limits                 the table of their counters gets its room on the disk
 
 from __future__ import annotations
 
-import sys
-
 from backends import builtins
 from backends.catalogue import deployed_from
 from backends.deployment import Deployments
@@ -23,6 +21,7 @@ from gateway.configuration.store import Store
 from gateway.contract_changes import policies_of
 from gateway.limit_stores import open_store
 from gateway.options import Options
+from gateway.process_log import say
 from gateway.rehearsal import Rehearsal
 from security.database import Database
 from security.references import References
@@ -49,10 +48,10 @@ def prepare(options: Options) -> int:
     except ConfigurationError as error:
         lines = document.describe(error) if document is not None else str(error).splitlines()
         for line in lines:
-            say(line)
+            say(f"gatewright: {line}")
         return 1
     except (BackendError, OSError) as error:
-        say(str(error))
+        say(f"gatewright: {error}")
         return 1
     return 0
 
@@ -85,7 +84,7 @@ def deploy_folder(options: Options, database: Database, deployments: Deployments
         )
     scan = Folder(options.services, database, deployments).scan()
     for error in scan.errors:
-        say(f"not deployed: {error}")
+        say(f"gatewright: not deployed: {error}")
 
 
 def apply(document: Document, options: Options, store: Store, deployments: Deployments) -> None:
@@ -95,16 +94,11 @@ def apply(document: Document, options: Options, store: Store, deployments: Deplo
     references = References(path.parent)
     applied = store.apply_once(document, str(path), references=references, services=deployments.contracts())
     for warning in applied.warnings if applied is not None else ():
-        say(f"warning: {warning}")
+        say(f"gatewright: warning: {warning}")
 
 
 def ensure_administrator(database: Database, keyring: Keyring, options: Options) -> None:
     """Make the first administrator's credential where there is none, and say where it is."""
     place = Administrators(database, keyring).ensure_first(options.data)
     if place is not None:
-        say(f"the administrator's password is in {place}")
-
-
-def say(line: str) -> None:
-    """A line for the operator."""
-    print(f"gatewright: {line}", file=sys.stderr, flush=True)
+        say(f"gatewright: the administrator's password is in {place}")

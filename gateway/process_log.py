@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 FORMAT = "[%(asctime)s] [%(process)d] [%(levelname)s] %(message)s"
 #: The loggers of ours and of services; those of libraries are heard from warnings on.
@@ -37,6 +37,16 @@ def begin(level: str) -> None:
     handler.setFormatter(Lines(FORMAT))
     logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger(OURS).setLevel(ours)
+
+
+def say(line: str, to: TextIO | None = None) -> None:
+    """Tell whoever started the gateway: *line* on standard error, or *to*. A line and its end are one write.
+
+    The master, the steward and the workers share a terminal; of two writes another's line may come between.
+    """
+    stream = to or sys.stderr
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def _shown(text: str) -> str:

@@ -35,6 +35,7 @@ from gateway.certificates import Certificates
 from gateway.child import Apart, StewardProcess
 from gateway.listening import bind, place_of
 from gateway.options import Endpoint, Options
+from gateway.process_log import say
 from gateway.worker import Worker
 from specs.problems import ConfigurationError
 
@@ -215,7 +216,7 @@ class Arbiter(BaseArbiter):  # type: ignore[misc]
                 self.app.failed_starts += 1
         if not self.app.served and self._heard >= set(b"ws"):
             self.app.served = True
-            print(f"ready {self.LISTENERS[0]}", flush=True)
+            say(f"ready {self.LISTENERS[0]}", sys.stdout)
             if self._announce is not None:
                 self._announce(str(self.LISTENERS[0]))
 
@@ -287,7 +288,7 @@ def serve(
             raise
         return 1 if end.code else 0
     except ConfigurationError as error:
-        print(f"gatewright: {error}", file=sys.stderr, flush=True)
+        say(f"gatewright: {error}")
         return 1
     finally:
         if os.getpid() == master:
@@ -331,7 +332,7 @@ def _serve(
         app.import_gateway()
         if prepare is not None and Apart(prepare, options, native.give_back).wait():
             return 1
-        print(f"admin http://{place_of(stewards['admin'])}", file=sys.stderr, flush=True)
+        say(f"admin http://{place_of(stewards['admin'])}")
         Arbiter(app, listeners, steward, prepare, announce).run()
     finally:
         if os.getpid() == master:

@@ -40,6 +40,7 @@ from gateway.child import HANDED, sign_of_life
 from gateway.listening import Acceptor, place_of
 from gateway.metrics import Collected
 from gateway.options import Options
+from gateway.process_log import say
 from gateway.transport import Socket, Sweeper
 from gateway.watching import watch_services
 from gateway.wire import Wire
@@ -219,11 +220,11 @@ def main(tasks: tuple[Task, ...] = (), open_it: Callable[[Options], Installation
     try:
         installation = open_it(options)
     except (ConfigurationError, BackendError) as error:
-        print(f"gatewright: the steward could not start: {error}", file=sys.stderr, flush=True)
+        say(f"gatewright: the steward could not start: {error}")
         return 1
     first = installation.administrators.ensure_first(options.data)
     if first is not None:
-        print(f"the administrator's name and password are in {first}", file=sys.stderr, flush=True)
+        say(f"the administrator's name and password are in {first}")
     steward = Steward(installation, listeners, tasks)
     stop = Event()
     gevent.signal_handler(signal.SIGTERM, stop.set)

@@ -24,6 +24,7 @@ from gunicorn.workers.base import Worker as BaseWorker
 from gateway.bounds import Bounds
 from gateway.certificates import Certificates
 from gateway.listening import Acceptor, own_listener
+from gateway.process_log import say
 from gateway.wire import Wire
 from specs.problems import BackendError, ConfigurationError
 
@@ -119,7 +120,7 @@ class Worker(BaseWorker):  # type: ignore[misc]
         Later a worker is tried again until it works, ever more slowly.
         """
         if line:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
         if self.app.served:
             self.finishing.wait(self.app.failed(self))
         heart.kill()

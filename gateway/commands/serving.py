@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from gateway.options import Options
+from gateway.process_log import say
 
 Data = Annotated[Path, typer.Option(envvar="GATEWRIGHT_DATA", help="Folder of the installation.")]
 
@@ -137,11 +138,11 @@ def demo(
         _start_upstream(prepared.upstream_port)
 
     def announce(url: str) -> None:
-        print("\nThe demo serves. Things to try:\n")
-        for line in demonstration.things_to_try(url):
-            print(f"  {line}")
-        print(f"\nAdministration: http://{admin}/status, and more with the password in {data / 'admin-password'}")
-        print(f"The services are in {prepared.services}: change one and call it again.\n", flush=True)
+        lines = ["", "The demo serves. Things to try:", ""]
+        lines += [f"  {line}" for line in demonstration.things_to_try(url)]
+        lines += ["", f"Administration: http://{admin}/status, and more with the password in {data / 'admin-password'}"]
+        lines += [f"The services are in {prepared.services}: change one and call it again.", ""]
+        say("\n".join(lines), sys.stdout)
 
     _serve(
         Options(
