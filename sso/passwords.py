@@ -28,6 +28,10 @@ FOREIGN: Final = (
     ("$2y$", "bcrypt", "bcrypt", 14),
     ("$argon2", "argon2", "argon2", 10),
 )
+#: Most memory of an argon2 hash (KiB), most of it in all of its passes together, and most threads that a pass is begun with.
+_MOST_MEMORY: Final = 262_144
+_MOST_FILLED: Final = 4 * _MOST_MEMORY
+_MOST_THREADS: Final = 16
 _OWN = "$pbkdf2-sha512$"
 #: Bytes of a password that bcrypt reads. Whoever made such a hash cut the rest off, so it is cut off to compare with it.
 _READ_BY_BCRYPT = 72
@@ -111,8 +115,10 @@ def _scheme(foreign: str) -> tuple[Any, int | None]:
         except (ValueError, TypeError):
             return scheme, None
         # SECURITY: a hash of a billion rounds would be a login that holds a thread for minutes.
-        memory = getattr(found, "memory_cost", 0)
-        if not found.checksum or found.rounds > most or memory > 262_144:
+        # So would a pass over little memory that begins a thousand threads.
+        memory, threads = getattr(found, "memory_cost", 0), getattr(found, "parallelism", 1)
+        bearable = memory <= _MOST_MEMORY and memory * found.rounds <= _MOST_FILLED and threads <= _MOST_THREADS
+        if not found.checksum or found.rounds > most or not bearable:
             return scheme, None
         return scheme, int(found.rounds)
     return None, None

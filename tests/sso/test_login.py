@@ -257,6 +257,8 @@ COSTLY = {
     "rounds": schemes.pbkdf2_sha256.using(rounds=5).hash(PASSWORD).replace("$5$", "$2000001$"),
     "bcrypt": bcrypt.hashpw(b"", bcrypt.gensalt(4)).decode().replace("$04$", "$15$"),
     "argon2, time": "$argon2id$v=19$m=64,t=11,p=1$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
+    "argon2, threads": "$argon2id$v=19$m=262144,t=1,p=17$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
+    "argon2, memory and time": "$argon2id$v=19$m=262144,t=5,p=1$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
     "argon2, memory": "$argon2id$v=19$m=262145,t=1,p=1$" + "c2FsdHNhbHQ" + "$" + "YWJjZGVmZ2hpamtsbW5vcA",
     "no hash": "$2b$04$" + "a" * 21 + "u",
     "another scheme": "$1$salt$abcdefghijklmnopqrstuv",
