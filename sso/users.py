@@ -239,7 +239,13 @@ class Users(Directory):
                     for one in connection.execute(kept_keys)
                 ],
                 "audit": [
-                    {"at": one.at.isoformat(), "action": one.action, "result": one.result, "address": one.address}
+                    {
+                        "at": one.at.isoformat(),
+                        "action": one.action,
+                        "result": one.result,
+                        # S47: where somebody else did it from is theirs.
+                        "address": one.address if one.actor in ("", user_id) else "",
+                    }
                     for one in connection.execute(audit.order_by(tables.audit.c.sequence))
                 ],
             }

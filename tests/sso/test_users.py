@@ -383,6 +383,17 @@ def test_S47_an_export_holds_ones_own_and_no_secret_and_what_is_erased_is_gone(w
     assert world.sso.audit.verify().bad is None
     with refused("conflict"):
         world.person("ann")
+
+
+def test_S47_an_export_does_not_say_from_where_others_have_done_something_to_the_person(sqlite_world):
+    world = sqlite_world
+    ann, boss = world.person(), world.person("boss")
+    world.log_in(address="192.0.2.7")
+    with refused("invalid-credentials"):
+        world.log_in(password=OTHER, address="192.0.2.8")
+    world.sso.users.require_change(ann.id, world.caller("198.51.100.77", actor=boss.id))
+    told = {one["action"]: one["address"] for one in world.sso.users.export(ann.id, COMMAND)["audit"]}
+    assert (told["login"], told["login.password"], told["user.change"]) == ("192.0.2.7", "192.0.2.8", "")
     world.configure(privacy={"reuse_usernames": True})
     world.person("cid")
     world.sso.users.erase(world.sso.users.search({"username": "cid"}, COMMAND)[0].id, COMMAND)
