@@ -99,6 +99,15 @@ def test_who_calls_again_is_the_same_identity_and_costs_no_look_at_the_token(wor
     assert [caller.ask() is first for _ in range(5)] == [True] * 5
 
 
+@pytest.mark.parametrize("given", ["\xe9" * 64, "", "0" * 64])
+def test_a_form_token_that_is_none_is_refused_whatever_letters_are_in_it(world, staff, given):
+    world.person()
+    caller = by_cookie(staff, world.log_in().token, **{"x-gateway-csrf": given})
+    del caller.headers["sec-fetch-site"]
+    with refused("csrf-failed"):
+        caller.ask()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_S24_the_ends_of_a_session_hold_for_who_is_known_already(world, staff, way):
     world.person()
