@@ -155,12 +155,6 @@ class Applications:
         """As `named_by`, but empty where nothing is said: a session knows which application it is of. Raises Problem 401."""
         return self.named_by(headers) if APP_HEADER in headers or SECRET_HEADER in headers else ""
 
-    def refuse_unproven(self, app: str) -> None:
-        """Raise Problem 401 where *app* has to prove itself, and has said nothing."""
-        found = self.settings.apps.get(app)
-        if found is not None and found.credential:
-            raise refusal("app-unproven", "this application proves itself by X-Gateway-App-Secret")
-
     def calling(self, headers: Mapping[str, str]) -> AppCredential:
         """The application that calls in its own name, by its secret's header, HTTP Basic or as a bearer token.
 

@@ -169,7 +169,6 @@ class RenewSession(SsoService):
 
     def handle(self) -> None:
         """See the class."""
-        self.session()  # SECURITY: the application of the session proves itself here, too, where it has to
         opened = self.rooms.sessions.renew(self.token(), self.claimed())
         self.response.payload = {**self.hand_out(opened.token), "session": session_of(opened.session)}
 

@@ -75,8 +75,6 @@ class SsoService(Service):
         """The session whose token came with the call, and its person as the caller. Raises Problem 401."""
         token, sso, caller = self.token(), self.rooms, self.claimed()
         session = sso.sessions.check(token, caller)
-        if not caller.app:
-            sso.applications.refuse_unproven(session.app)
         return session, replace(caller, actor=session.user_id, app=session.app)
 
     def recent(self) -> tuple[Session, Caller]:

@@ -26,14 +26,14 @@ from sso.audit import Audit, Caller
 from sso.memory import Memory, Watch
 from sso.privacy import Keys
 from sso.problems import refusal
-from sso.settings import SessionRules
+from sso.settings import Sso
 from sso.storage import Storage, tell
 from sso.tokens import digest_of
 
 PREFIX: Final = "gws_"
 #: ``gws_`` and 256 bits in base64.
 LENGTH: Final = len(PREFIX) + 43
-#: The moment of last use is written at most so often.
+#: The moment of last use is written at most so often, or four times in what a session lives without being used.
 TOUCH: Final = timedelta(seconds=60)
 
 
@@ -59,7 +59,8 @@ class Session:
     @property
     def level(self) -> int:
         """How surely the person was proven: 2 with a second factor, else 1."""
-        return 2 if len(set(self.methods)) > 1 else 1
+        # WHY: a command proves nothing of the person, so whoever proves one thing beside it has proven one.
+        return 2 if len({*self.methods} - {"command"}) > 1 else 1
 
 
 class Checked(NamedTuple):
@@ -91,11 +92,12 @@ class Opened(NamedTuple):
 class Sessions:
     """Opens, checks, renews and ends sessions."""
 
-    def __init__(
-        self, database: Storage, rules: SessionRules, keys: Keys, audit: Audit, clock: Clock, watch: Watch
-    ) -> None:
+    def __init__(self, database: Storage, settings: Sso, keys: Keys, audit: Audit, clock: Clock, watch: Watch) -> None:
         self.database = database
-        self.rules = rules
+        self.rules = rules = settings.session
+        self._proving = frozenset(name for name, app in settings.apps.items() if app.credential)
+        # WHY: a session lives on by being used, however soon it ends without.
+        self._touch = min(TOUCH, timedelta(seconds=rules.idle) / 4)
         self.keys = keys
         self.audit = audit
         self.clock = clock
@@ -137,9 +139,10 @@ class Sessions:
         return Opened(token, _session({**row, **_of_user(user)}))
 
     def check(self, token: str, caller: Caller) -> Session:
-        """The live session of *token*, used just now. Raises Problem 401 ``session-invalid`` or ``session-binding``.
+        """The live session of *token*, used just now. Raises Problem 401: ``session-invalid``, ``-binding``, ``app-unproven``.
 
-        Costs no query where the token was checked a moment ago and nothing of its person has changed since.
+        *caller* has proven its application, where that is one that proves itself. Costs no query where the token was checked a
+        moment ago and nothing of its person has changed since.
         """
         return self.check_until(token, caller).session
 
@@ -149,6 +152,10 @@ class Sessions:
         if known.outlived(self.clock()):
             self._stolen(known.row, caller)
         self._check_binding(known.row, caller)
+        app = known.row["app"]
+        # SECURITY: asked here, so that no way in forgets it: its token alone is worth nothing, by whatever name it is sent.
+        if app in self._proving and (caller.app != app or caller.unproven):
+            raise refusal("app-unproven", "this application proves itself by X-Gateway-App-Secret")
         return known.checked
 
     def _by_token(self, token: str) -> _Known:
@@ -163,11 +170,11 @@ class Sessions:
         """The live session of the token with that digest, read anew, and noted as used where that was a minute ago."""
         began = self._memory.begin()
         row = self._find(digest, now)
-        if now - row["seen_at"] >= TOUCH:
+        if now - row["seen_at"] >= self._touch:
             idle_until = min(row["ends_at"], now + timedelta(seconds=self.rules.idle))
-            self.database.write(lambda connection: _touch(connection, row["id"], now, idle_until), audited=False)
+            self.database.write(lambda connection: self._use(connection, row["id"], now, idle_until), audited=False)
             row = {**row, "seen_at": now, "idle_until": idle_until}
-        ends = [row["idle_until"], row["ends_at"], row["seen_at"] + TOUCH]
+        ends = [row["idle_until"], row["ends_at"], row["seen_at"] + self._touch]
         if row["token_digest"] != digest:
             ends.append(row["previous_until"])
         known = _Known(digest, row, Checked(_session(row), min(ends)))
@@ -332,6 +339,15 @@ class Sessions:
         self.database.write(work)
         raise refusal("session-binding", "this session was opened elsewhere and has been ended")
 
+    def _use(self, connection: Connection, session_id: str, now: datetime, idle_until: datetime) -> None:
+        sessions = tables.sessions
+        # WHY: of all workers that find it a minute old one writes, and a slower one never takes a later use back.
+        connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id, sessions.c.seen_at <= now - self._touch)
+            .values(seen_at=now, idle_until=idle_until)
+        )
+
     def _over(self, now: datetime) -> Any:
         sessions, users = tables.sessions, tables.users
         epoch = select(users.c.session_epoch).where(users.c.id == sessions.c.user_id).scalar_subquery()
@@ -376,16 +392,6 @@ def _row(connection: Connection, *conditions: Any) -> dict[str, Any] | None:
 def _alive(row: Mapping[str, Any], now: datetime) -> bool:
     valid = row["state"] == "active" and row["epoch"] == row["session_epoch"]
     return bool(valid and now < row["idle_until"] and now < row["ends_at"])
-
-
-def _touch(connection: Connection, session_id: str, now: datetime, idle_until: datetime) -> None:
-    sessions = tables.sessions
-    # WHY: of all workers that find it a minute old one writes, and a slower one never takes a later use back.
-    connection.execute(
-        update(sessions)
-        .where(sessions.c.id == session_id, sessions.c.seen_at <= now - TOUCH)
-        .values(seen_at=now, idle_until=idle_until)
-    )
 
 
 def _session(row: Mapping[str, Any]) -> Session:

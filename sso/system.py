@@ -89,7 +89,7 @@ class SingleSignOn:
         hasher = PasswordHasher(ring, rounds=rounds or settings.password.rounds)
         self.passwords = passwords = Passwords(settings.password, hasher, pool or HashingPool())
         watch = Watch(database, database.stamps)
-        self.sessions = sessions = Sessions(database, settings.session, keys, audit, clock, watch)
+        self.sessions = sessions = Sessions(database, settings, keys, audit, clock, watch)
         self.users = users = Users(database, settings, keys, passwords, sessions, tokens, self.outbox, audit, clock)
         self.passkeys = passkeys = Passkeys(database, keys, audit, clock)
         self.factors = factors = SecondFactors(

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 HTML = "text/html; charset=utf-8"
-#: Whose session is over is asked to log in, and comes back.
-LOG_IN_AGAIN = ("session-invalid", "session-binding")
+#: Whose session is over, or is none for these pages, is asked to log in, and comes back.
+LOG_IN_AGAIN = ("session-invalid", "session-binding", "app-unproven")
 #: What no page can be shown with.
 ELSEWHERE = (*LOG_IN_AGAIN, "reauthentication-required", "mfa-required", "super-user-required", "no-such-user")
 _NOTICES = (

@@ -33,7 +33,9 @@ class SuperUsers:
             raise Problem.of("unauthenticated", "single sign-on is off here")
         from sso.audit import Caller
 
-        caller = Caller("", exchange.address, exchange.headers.get("user-agent", "")[:200], exchange.cid)
+        headers = exchange.headers
+        app = sso.applications.claimed_by(headers)
+        caller = Caller(app, exchange.address, headers.get("user-agent", "")[:200], exchange.cid)
         session = sso.sessions.check(token, caller)
         sso.require_super_user(session, caller, f"{exchange.method} {exchange.path}")
         return session.username

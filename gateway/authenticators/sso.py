@@ -89,8 +89,6 @@ class Authenticator(authenticators.Authenticator):
             app = people.applications.claimed_by(headers)
             caller = Caller(app, exchange.address, headers.get("user-agent", "")[:200], exchange.cid)
             found, proof = people.recognition.prove_token(token, caller, self.name)
-            if found.session is not None and not app:
-                people.applications.refuse_unproven(found.session.app)
         except Problem as problem:
             if problem.status != 401:
                 raise

@@ -213,6 +213,16 @@ def test_the_server_of_an_application_asks_by_its_credential_and_in_no_other_way
     assert asked(world, code, {"authorization": f"Basic {basic}"})[1]["status"] == "ok"
 
 
+def test_the_session_of_an_application_that_proves_itself_is_none_on_our_pages(world, visitor):
+    # Whoever has come by its token has no credential: the account itself must not be open to them.
+    done = redeem(world, code_in(log_in_on_the_way(Visitor(world))))
+    visitor.jar["__Host-gw_session"] = done.token
+    for path in ("/account", "/account/data", "/account/second-factor"):
+        assert visitor.get(path).heading == "Log in to Acme"
+    assert "__Host-gw_session" not in visitor.jar
+    assert world.sso.sessions.check(done.token, world.caller("198.51.100.9", "erp"))
+
+
 def test_origins_are_origins():
     for wrong in ("https://erp.example/", "erp.example", "javascript:x", "https://*.example"):
         with pytest.raises(ConfigurationError) as caught:

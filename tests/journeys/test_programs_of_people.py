@@ -253,6 +253,17 @@ def test_people_log_in_through_an_application_that_proves_itself(running, consol
     assert session.session.get()["session"]["app"] == "erp"
 
 
+def test_a_super_users_session_of_an_application_that_proves_itself_needs_its_credential_at_the_admin_listener(
+    running, console
+):
+    console.users.create(NewUser("root-of-erp", "erp@example.org", PASSWORD, is_super_user=True), COMMAND)
+    secret = console.applications.add("erp", COMMAND).secret
+    token = Client(running.url, app="erp", secret=secret).log_in("root-of-erp", PASSWORD).token
+    url, bearer = f"{running.admin_url}/config/history", {"Authorization": f"Bearer {token}"}
+    assert requests.get(url, headers=bearer, timeout=20).status_code == 401
+    assert requests.get(url, headers={**bearer, "X-Gateway-App-Secret": secret}, timeout=20).status_code == 200
+
+
 def test_a_log_in_on_the_pages_is_no_proof_of_the_application_that_it_named(running, console, ann):
     """People name the application in the address of the page; its credential is the application's alone."""
     browser = requests.Session()

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from people import refused
+from people import PASSWORD, refused
 from sqlalchemy import select
 
 from specs.problems import Problem
@@ -189,6 +189,39 @@ def test_the_moment_of_last_use_is_written_once_a_minute(sqlite_world, monkeypat
         world.passes(seconds=1)
         assert alive(world, token) is True
     assert len(writes) == 2
+
+
+@pytest.mark.parametrize("idle", [10, 60, 90])
+def test_however_short_it_may_be_left_alone_a_session_lives_on_while_it_is_used(sqlite_world, idle):
+    world = sqlite_world
+    world.configure(session={"idle": f"{idle}s"})
+    world.person()
+    token = world.log_in().token
+    for _ in range(12):
+        world.passes(seconds=idle / 2)
+        assert alive(world, token) is True
+    world.passes(seconds=idle)
+    assert alive(world, token) == "session-invalid"
+
+
+def test_a_session_of_a_command_has_proven_nothing_so_a_password_beside_it_is_no_second_factor(sqlite_world):
+    ann = sqlite_world.person()
+    given = sqlite_world.sso.login.by_command(ann.id, sqlite_world.caller())
+    proven = sqlite_world.sso.login.prove_again(given.session, PASSWORD, "", sqlite_world.caller())
+    assert (given.session.level, proven.session.level) == (1, 1)
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_the_token_of_an_application_that_proves_itself_is_worth_nothing_under_any_other_name(sqlite_world, bound):
+    world = sqlite_world
+    apps = {"crm": {"login": True}, "erp": {"login": True, "credential": True}}
+    world.configure(apps=apps, session={"bind_app": bound})
+    world.person()
+    token = world.log_in(app="erp").token
+    assert alive(world, token, app="") == "app-unproven"
+    assert alive(world, token, app="erp", unproven=True) == "app-unproven"
+    assert alive(world, token, app="erp") is True
+    assert alive(world, token, app="crm") == ("session-binding" if bound else "app-unproven")
 
 
 def test_S45_what_was_kept_for_a_session_goes_with_it(world):
