@@ -10,6 +10,8 @@ setup(
             ["security/limits/_chains.c"],
             extra_compile_args=["-O2", "-std=c11"],
             optional=True,
-        )
+        ),
+        # Records of contracts that come as they were declared; without it specs/reading.py and specs/writing.py read and write each.
+        Extension("specs._records", ["specs/_records.c"], extra_compile_args=["-O2", "-std=c11"], optional=True),
     ]
 )

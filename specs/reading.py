@@ -20,6 +20,7 @@ from specs.bounds import limits_of
 from specs.contract import UNSET, Contract, Field
 from specs.conversions import Convert, converter, kept_type
 from specs.mismatch import Mismatch, mismatch, shown
+from specs.plans import Apply, Kind, plan, word_of
 from specs.problems import ConfigurationError, Fault, Problem
 from specs.records import Record, escape, shape
 
@@ -34,7 +35,7 @@ class Reader:
 
     def __init__(self, contract: Contract) -> None:
         self._declared = contract.input is not None
-        self._fill = _filler(contract.input or ())
+        self._fill, self._apply = _filler(contract.input or ())
 
     def read(
         self,
@@ -64,6 +65,11 @@ class Reader:
                 if fallback:
                     texts = {**{k: v for k, v in fallback.items() if k not in payload}, **texts}
                 payload = {**payload, **texts} if payload else texts
+            elif not textual:
+                # PERF: nearly every body of JSON is what the contract says: 0.7 us for six members and a list of two, else 2.5.
+                record = self._apply(payload)
+                if record is not None:
+                    return record  # type: ignore[no-any-return]
             return self._fill(payload, textual, texts)
         except Mismatch as error:
             raise invalid_input([Fault(pointer + f.pointer, f.code, f.detail) for f in error.faults]) from None
@@ -110,17 +116,20 @@ class _Member(NamedTuple):
         return []
 
 
-def _filler(fields: Sequence[Field]) -> Callable[[Any, bool, Mapping[str, Any]], Record]:
-    """What makes the record of a map: ``fill(map, textual, texts)``, where the members in *texts* are textual anyway."""
+def _filler(fields: Sequence[Field]) -> tuple[Callable[[Any, bool, Mapping[str, Any]], Record], Apply]:
+    """What makes the record of a map: ``fill(map, textual, texts)``, where the members in *texts* are textual anyway.
+
+    And its plan, for maps that need nothing made of them.
+    """
     make = shape(fields)
-    members = [
-        (
-            field.name,
-            *kept_type(field),
-            _Member(field.name, *_readers(field), field.required, field.nullable, _default(field)),
-        )
-        for field in fields
-    ]
+    members = []
+    planned = []
+    for field in fields:
+        typed, from_text, kind = _readers(field)
+        default = _default(field)
+        member = _Member(field.name, typed, from_text, field.required, field.nullable, default)
+        members.append((field.name, *kept_type(field), member))
+        planned.append((field.name, kind, field.required or default is not None, field.nullable))
 
     def fill(value: Any, textual: bool, texts: Mapping[str, Any]) -> Record:
         # PERF: built once, with no look-up of types; a member that came as what it is costs a look-up and a comparison: 0.8 us
@@ -142,33 +151,41 @@ def _filler(fields: Sequence[Field]) -> Callable[[Any, bool, Mapping[str, Any]],
             raise Mismatch(faults)
         return record
 
-    return fill
+    return fill, plan(make, Record, planned)
 
 
 def value_reader(field: Field, *, textual: bool) -> Convert:
     """A function that gives the Python value of *field*, of any type, or raises `Mismatch`."""
-    return _readers(field)[textual]
+    readers = _readers(field)
+    return readers.from_text if textual else readers.typed
 
 
-def _readers(field: Field) -> tuple[Convert, Convert]:
-    """How *field* is read where values have types, and where all are texts."""
+class _Readers(NamedTuple):
+    """How a value is read where values have types, where all are texts, and what a plan makes of it."""
+
+    typed: Convert
+    from_text: Convert
+    kind: Kind
+
+
+def _readers(field: Field) -> _Readers:
     if field.type in ("opaque", "asis"):
-        return _unchanged, _unchanged
+        return _Readers(_unchanged, _unchanged, _unchanged)
     if field.type in ("list", "dictlist"):
         item = field.items if field.type == "list" else Field("item", "dict", fields=field.fields)
-        readers = _readers(item) if item is not None else (None, None)
+        readers = _readers(item) if item is not None else None
         nullable = item is None or item.nullable
-        return (
-            _list_reader(field, readers[0], nullable, textual=False),
-            _list_reader(field, readers[1], nullable, textual=True),
-        )
+        typed = _list_reader(field, readers and readers.typed, nullable, textual=False)
+        from_text = _list_reader(field, readers and readers.from_text, nullable, textual=True)
+        planned = readers is not None and limits_of(field) is None
+        return _Readers(typed, from_text, (readers.kind, nullable) if planned and readers is not None else typed)
     if field.type in ("dict", "nested"):
         if field.fields is None:
-            return _any_map, _any_map
-        fill = _filler(field.fields)
-        return lambda value: fill(value, False, _EMPTY), lambda value: fill(value, True, _EMPTY)
+            return _Readers(_any_map, _any_map, _any_map)
+        fill, apply = _filler(field.fields)
+        return _Readers(lambda value: fill(value, False, _EMPTY), lambda value: fill(value, True, _EMPTY), apply)
     convert = converter(field)
-    return convert, convert
+    return _Readers(convert, convert, word_of(field) or convert)
 
 
 def _unchanged(value: Any) -> Any:
