@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DataError
 
 from security.database import Database
 from security.stamps import Stamps
+from specs.problems import Problem
+from sso.problems import refusal
 from sso.tidings import EVERYBODYS, is_quiet
 
 T = TypeVar("T")
@@ -25,7 +28,10 @@ _QUEUE = text("LOCK TABLE sso_audit_head IN EXCLUSIVE MODE")
 
 
 class Storage:
-    """Reads and writes as whole transactions, as `Database` does; *stamps* are those of this machine."""
+    """Reads and writes as whole transactions, as `Database` does; *stamps* are those of this machine.
+
+    Either raises Problem 422 for a value that the database cannot hold: PostgreSQL knows no text with a NUL in it.
+    """
 
     def __init__(self, database: Database, stamps: Stamps | None = None) -> None:
         self._database = database
@@ -34,7 +40,10 @@ class Storage:
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What *work* returns, from one transaction that can change nothing."""
-        return self._database.read(work)
+        try:
+            return self._database.read(work)
+        except DataError as error:
+            raise _unkept() from error
 
     def write(self, work: Callable[[Connection], T], *, audited: bool = True) -> T:
         """What *work* returns, from one transaction; *audited* tells that it appends to the audit."""
@@ -48,12 +57,18 @@ class Storage:
 
         try:
             return self._database.write(queued)
+        except DataError as error:
+            raise _unkept() from error
         finally:
             # SECURITY: S24. Even where the commit failed: its answer may have been lost on the way.
             if "" in changed:
                 self.stamps.change_all()
             elif changed:
                 self.stamps.change(*changed)
+
+
+def _unkept() -> Problem:
+    return refusal("validation-failed", "a text holds characters that cannot be kept: leave control characters out")
 
 
 def tell(connection: Connection, action: str, target: str) -> None:

@@ -286,3 +286,23 @@ def test_addresses_that_are_none_are_refused_and_nobody_chooses_anothers_passwor
     assert boss.call("users.change", id=ann.id, password="x") == (422, "validation-failed")
     assert boss.call("users.send-password-reset", id=ann.id) == (202, None)
     assert boss.world.letters("password-reset")
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("signup", {"username": "bob", "email": "bob@example.org", "password": PASSWORD, "language": "e\0n"}),
+        ("me.change", {"language": "\0"}),
+        ("users.search", {"query": {"username": "a\0"}}),
+        ("users.search", {"reason": "\0"}),
+        ("audit.list", {"actor": "\0"}),
+    ],
+)
+def test_a_text_that_the_database_cannot_hold_is_the_callers_fault(world, name, members):
+    # PostgreSQL has no NUL in a text; SQLite has, and takes it.
+    world.person(is_super_user=True)
+    client = Client(world)
+    client.log_in()
+    status, _ = client.call(name, members)
+    assert status in ((200, 202) if world.embedded else (422,))
+    assert client.call("session.get")[0] == 200
