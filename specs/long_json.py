@@ -28,7 +28,6 @@ LONG: Final = 65536
 #: PERF: 64 KiB of the worst shape are 3 ms in one call; halves of it take a tenth longer in sum.
 PIECE: Final = 32768
 
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _CLOSED_THEN_OPENED = re.compile(rb"([\]}]*)([\[{]*)")
 _BLANKS: Final = b" \t\r\n"
@@ -44,7 +43,7 @@ def parse(body: bytes, *, max_depth: int = strict_json.DEPTH, exact_decimals: bo
     """What `strict_json.parse` gives, and what it raises."""
     try:
         return _Pieces(body, max_depth, exact_decimals, piece).parse()
-    except (_Unusual, orjson.JSONDecodeError, UnicodeDecodeError):
+    except (_Unusual, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return strict_json.parse(body, max_depth=max_depth, exact_decimals=exact_decimals)
 
 
@@ -97,10 +96,11 @@ class _Pieces:
         """Where the piece that begins *at* ends, before a comma or with the body, and its brackets that stand in no text."""
         body, size = self._body, self._piece
         while at + size < len(body):
-            # Texts are between quotation marks; what is escaped is none, and has the same length afterwards.
-            parts = body[at : at + size].split(b'"')
-            if b"\\" in body[at : at + size]:
-                parts = _ESCAPED.sub(b"__", body[at : at + size]).split(b'"')
+            # Texts are between quotation marks. What is escaped is none, and has the same length afterwards.
+            window = body[at : at + size]
+            if b"\\" in window:
+                window = window.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+            parts = window.split(b'"')
             behind = 0
             for index in range(len(parts) - 1, -1, -1):
                 comma = parts[index].rfind(b",") if index % 2 == 0 else -1
@@ -144,9 +144,9 @@ class _Pieces:
                 strict_json.check_depth(value, self._max_depth)
             except Problem as problem:
                 self._too_deep = problem
-        if self._too_deep is not None:
-            return value  # it will be refused, and orjson prints no more levels than can be allowed
-        if self._exact or ((printed := orjson.dumps(value)) != text and strict_json.may_lose(text, printed)):
+        # WHY: what is too deep is refused in the end, and orjson prints no more levels than can be allowed.
+        slowly = self._exact or self._too_deep is not None
+        if slowly or ((printed := orjson.dumps(value)) != text and strict_json.may_lose(text, printed)):
             return self._reading.read(text)
         return value
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from specs import formats, strict_json
+from specs import formats, long_json, strict_json
 from specs.compiled import Compiled, has_type
 from specs.contract import Contract
 from specs.formats import Parsed
@@ -55,9 +55,10 @@ class Format(formats.Format):
                 raise Problem.of("unsupported-media-type", "JSON is read in UTF-8")
         if not body:
             return Parsed(None)
+        read = strict_json.parse if len(body) <= long_json.LONG else long_json.parse
         if contract is None:
-            return Parsed(strict_json.parse(body, max_depth=self._levels))
-        payload = strict_json.parse(body, max_depth=self._levels, exact_decimals=self._exact.of(contract))
+            return Parsed(read(body, max_depth=self._levels))
+        payload = read(body, max_depth=self._levels, exact_decimals=self._exact.of(contract))
         wrapper = contract.request_elem
         if not wrapper:
             return Parsed(payload)
