@@ -16,6 +16,8 @@ from specs.problems import ConfigurationError
 from specs.settings import Size
 
 MAX_COUNT = 1_000_000_000
+#: Nanoseconds that a bucket may owe, at most: stores keep moments in 64 bits, and charge twice as much afterwards.
+MOST_OWED = 1 << 61
 #: Requests that a sliding log remembers, at most: each has a place of its own in the store.
 MAX_LOG = 10_000
 _SHORT_UNITS = {"s": "second", "sec": "second", "secs": "second", "m": "minute", "min": "minute", "mins": "minute",
@@ -86,7 +88,15 @@ def _rate(
     calendar = None
     if algorithm == FIXED_WINDOW:
         calendar = Calendar(item.GRANULARITY.name, item.multiples or 1, zone)
-    return Rate(item.amount, period_ns, item.amount if burst is None else burst, algorithm, unit, calendar)
+    rate = Rate(item.amount, period_ns, item.amount if burst is None else burst, algorithm, unit, calendar)
+    if algorithm == GCRA and rate.capacity_ns > MOST_OWED:
+        most = MOST_OWED // rate.interval_ns
+        raise ConfigurationError(
+            "burst",
+            f"a burst of {burst} takes more than 73 years to come back at '{text[:80]}'",
+            f"write {most:,} or less",
+        )
+    return rate
 
 
 def period_name(period_ns: int) -> str:

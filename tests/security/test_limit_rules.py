@@ -130,6 +130,7 @@ def test_a_burst_of_the_definition_and_of_a_rule():
         ([{"from": "*", "rate": ["1/m", "deny"]}], "limits.standard.rules[0].rate", "stands alone"),
         ([{"from": "*", "rate": ["1/m", "2/60s"]}], "limits.standard.rules[0].rate", "same period"),
         ([{"from": "*", "rate": "1/m", "burst": 0}], "limits.standard.rules[0].rate", "burst"),
+        ([{"from": "*", "rate": "1/year", "burst": 1000}], "limits.standard.rules[0].rate", "74 or less"),
         ([{"from": [], "rate": "1/m"}], "limits.standard.rules[0].from", "no address"),
         ([{"from": "*", "rate": []}], "limits.standard.rules[0].rate", "no rate"),
         ([{"from": "::1", "rate": "1/m"}, {"from": "::1", "rate": "2/m"}], "limits.standard.rules[1]", "earlier rule"),
