@@ -19,7 +19,7 @@ $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing: on Debian, apt-get install python3-venv" >&2; exit 1; }
 
-$(INSTALLED): $(VENV)/bin/python requirements.lock pyproject.toml setup.py security/limits/_chains.c specs/_records.c
+$(INSTALLED): $(VENV)/bin/python requirements.lock pyproject.toml setup.py security/limits/_chains.c specs/_records.c gateway/_answer.c
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@# Starts are quicker by a third where Python may not keep what it compiles (PYTHONDONTWRITEBYTECODE).

@@ -13,5 +13,7 @@ setup(
         ),
         # Records of contracts that come as they were declared; without it specs/reading.py and specs/writing.py read and write each.
         Extension("specs._records", ["specs/_records.c"], extra_compile_args=["-O2", "-std=c11"], optional=True),
+        # Heads of answers; without it gateway/answer.py writes each.
+        Extension("gateway._answer", ["gateway/_answer.c"], extra_compile_args=["-O2", "-std=c11"], optional=True),
     ]
 )

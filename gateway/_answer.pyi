@@ -1,0 +1,3 @@
+from collections.abc import Iterable
+
+def head(status: str, headers: Iterable[tuple[str, str]], ours: str, names: dict[str, bool], /) -> bytes | None: ...
