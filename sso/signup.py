@@ -1,21 +1,22 @@
 """Sign-up: the same answer whether a name is free or not; then the address is confirmed, then a super-user approves.
 
 A taken name or address is told to its owner by letter, never to the one who asks (S1, S3). The token of a confirmation goes
-into a letter and nowhere else (Z20).
+into a letter and nowhere else (Z20). What nobody confirms is forgotten: or else strangers could take names and addresses for good.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from specs.problems import BackendError, Problem
 from sso import names, tables, workflow
-from sso.audit import Audit, Caller
+from sso.audit import SYSTEM, Audit, Caller
 from sso.problems import invalid, refusal
 from sso.settings import Sso
 from sso.storage import Storage
@@ -25,6 +26,9 @@ from sso.users import NewUser, Users
 
 log = logging.getLogger("gatewright.sso")
 
+#: How long a sign-up waits to be confirmed; longer where its last link holds for longer.
+PATIENCE: Final = timedelta(days=7)
+_UNCONFIRMED: Final = ("new", "unconfirmed")
 #: Calls a service by its name.
 Invoke = Callable[[str, Mapping[str, Any]], Any]
 
@@ -89,10 +93,28 @@ class SignUp:
 
         def work(connection: Connection) -> None:
             row = self.users.by_identifier(connection, identifier)
-            if row is not None and row.state in ("new", "unconfirmed"):
+            if row is not None and row.state in _UNCONFIRMED:
                 self._ask(connection, row)
 
         self.database.write(work)
+
+    def forget_abandoned(self) -> int:
+        """Forget sign-ups that nobody has confirmed in time; how many there were, 500 at most."""
+        users, tokens, now = tables.users, tables.tokens, self.users.clock()
+        open_links = select(tokens.c.user_id).where(tokens.c.kind == "confirm", tokens.c.expires_at > now)
+        waited = (users.c.state.in_(_UNCONFIRMED), users.c.created_at <= now - PATIENCE)
+        abandoned = select(users.c.id).where(*waited, users.c.id.not_in(open_links)).limit(500)
+
+        def work(connection: Connection) -> int:
+            found = list(connection.execute(abandoned).scalars())
+            for user_id in found:
+                self.users.forget(connection, user_id)
+                self.audit.record(connection, "user.abandon", Caller(actor=SYSTEM), target=user_id)
+            return len(found)
+
+        # WHY: mostly there is nobody, and others who write need not wait.
+        anybody = self.database.read(lambda connection: connection.execute(abandoned.limit(1)).first())
+        return self.database.write(work) if anybody is not None else 0
 
     def _tell(self, tell: Invoke, told: Mapping[str, Any]) -> None:
         # SECURITY: S1. What becomes of it, and how long it takes, is not to be seen by who signed up: nobody is told of a name that
@@ -114,7 +136,7 @@ class SignUp:
         connection.execute(insert(tables.users).values(row))
         self.audit.record(connection, "user.sign-up", caller, target=row["id"], actor=row["id"])
         kept = self.users.row(connection, row["id"])
-        if kept.state in ("new", "unconfirmed"):
+        if kept.state in _UNCONFIRMED:
             self._ask(connection, kept)
         elif kept.state == "active":
             self.users.write_to(connection, kept, "welcome")

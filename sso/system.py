@@ -144,9 +144,10 @@ class SingleSignOn:
             raise refusal("mfa-required", "log in with a second factor, or enrol one first")
 
     def sweep(self) -> int:
-        """Forget what is over: sessions, counters, attributes, tokens. How many rows there were."""
+        """Forget what is over: sessions, counters, attributes, tokens, sign-ups. How many rows there were."""
         rooms = (self.sessions, self.throttle, self.attributes, self.tokens, self.passkeys)
-        return self.database.write(lambda connection: sum(room.sweep(connection) for room in rooms), audited=False)
+        swept = self.database.write(lambda connection: sum(room.sweep(connection) for room in rooms), audited=False)
+        return swept + self.signup.forget_abandoned()
 
 
 __all__ = ["COMMAND", "Caller", "Credentials", "SingleSignOn", "Sso"]

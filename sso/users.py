@@ -271,15 +271,23 @@ class Users(Directory):
                 "addresses": [], "key_box": None,
             }  # fmt: skip
             connection.execute(update(tables.users).where(tables.users.c.id == user_id).values(erased))
-            for table in (
-                tables.totp, tables.recovery_codes, tables.passkeys, tables.attributes, tables.links, tables.tokens,
-                tables.old_passwords,
-            ):  # fmt: skip
-                connection.execute(delete(table).where(table.c.user_id == user_id))
-            letters = tables.letters
-            connection.execute(delete(letters).where(letters.c.user_id == user_id, letters.c.kind != "deleted"))
+            self._empty(connection, user_id)
 
         self.database.write(work)
+
+    def forget(self, connection: Connection, user_id: str) -> None:
+        """Within a transaction: an account that was never anybody's was never there; its name and address are free."""
+        self._empty(connection, user_id)
+        connection.execute(delete(tables.users).where(tables.users.c.id == user_id))
+
+    def _empty(self, connection: Connection, user_id: str) -> None:
+        for table in (
+            tables.totp, tables.recovery_codes, tables.passkeys, tables.attributes, tables.links, tables.tokens,
+            tables.old_passwords,
+        ):  # fmt: skip
+            connection.execute(delete(table).where(table.c.user_id == user_id))
+        letters = tables.letters
+        connection.execute(delete(letters).where(letters.c.user_id == user_id, letters.c.kind != "deleted"))
 
     # Within transactions
 

@@ -123,6 +123,38 @@ def test_S5_a_confirmation_expires_and_a_later_one_replaces_it(world):
         world.sso.signup.confirm(second, world.caller())
 
 
+def test_a_sign_up_that_nobody_confirms_takes_nobodys_name_and_address_for_good(world):
+    world.configure(signup={"approval": True})
+    signed_up, again = world.sso.signup.sign_up, world.sso.signup.send_again
+
+    def links():
+        return {letter.values["username"]: letter.values["token"] for letter in world.letters("confirm")}
+
+    def states():
+        return {user.username: user.state for user in world.sso.users.search({}, COMMAND)}
+
+    for name in ("ann", "bob", "carl"):
+        signed_up(world.new_user(name), world.caller())
+    first = links()
+    world.sso.signup.confirm(first["bob"], world.caller())
+    world.passes(days=6, hours=23)
+    assert world.sso.signup.forget_abandoned() == 0
+    again("carl", world.caller())
+    world.passes(hours=1)
+    world.sso.sweep()
+    assert (states(), {*links()}) == ({"bob": "unapproved", "carl": "new"}, {"bob", "carl"})
+    assert "user.abandon" in world.actions()
+    # Whoever comes now is the first.
+    signed_up(world.new_user("ann"), world.caller())
+    world.sso.signup.confirm(links()["ann"], world.caller())
+    world.passes(days=2)
+    world.sso.sweep()
+    assert states() == {"ann": "unapproved", "bob": "unapproved"}
+    assert world.sso.audit.verify().bad is None
+    with refused("token-invalid"):
+        world.sso.signup.confirm(first["ann"], world.caller())
+
+
 def test_S7_nobody_approves_of_themselves_and_a_decision_is_made_and_told_once(world):
     world.configure(signup={"approval": True})
     sign_up(world)
