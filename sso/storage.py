@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, StatementError
 
 from security.database import Database
 from security.stamps import Stamps
-from specs.problems import Problem
 from sso.problems import refusal
 from sso.tidings import EVERYBODYS, is_quiet
 
@@ -30,7 +29,8 @@ _QUEUE = text("LOCK TABLE sso_audit_head IN EXCLUSIVE MODE")
 class Storage:
     """Reads and writes as whole transactions, as `Database` does; *stamps* are those of this machine.
 
-    Either raises Problem 422 for a value that the database cannot hold: PostgreSQL knows no text with a NUL in it.
+    Either raises Problem 422 for a value that the database cannot hold: PostgreSQL knows no text with a NUL in it, and none knows
+    the last hours of the year 9999 west of Greenwich.
     """
 
     def __init__(self, database: Database, stamps: Stamps | None = None) -> None:
@@ -42,8 +42,8 @@ class Storage:
         """What *work* returns, from one transaction that can change nothing."""
         try:
             return self._database.read(work)
-        except DataError as error:
-            raise _unkept() from error
+        except StatementError as error:
+            raise _named(error) from error
 
     def write(self, work: Callable[[Connection], T], *, audited: bool = True) -> T:
         """What *work* returns, from one transaction; *audited* tells that it appends to the audit."""
@@ -57,8 +57,8 @@ class Storage:
 
         try:
             return self._database.write(queued)
-        except DataError as error:
-            raise _unkept() from error
+        except StatementError as error:
+            raise _named(error) from error
         finally:
             # SECURITY: S24. Even where the commit failed: its answer may have been lost on the way.
             if "" in changed:
@@ -67,8 +67,13 @@ class Storage:
                 self.stamps.change(*changed)
 
 
-def _unkept() -> Problem:
-    return refusal("validation-failed", "a text holds characters that cannot be kept: leave control characters out")
+def _named(error: StatementError) -> Exception:
+    """The refusal where *error* is about a value of the caller's, or *error* itself."""
+    if isinstance(error, DataError):
+        return refusal("validation-failed", "a text holds what cannot be kept: leave control characters out")
+    if isinstance(error.orig, OverflowError):
+        return refusal("validation-failed", "this moment is too far away")
+    return error
 
 
 def tell(connection: Connection, action: str, target: str) -> None:

@@ -306,3 +306,11 @@ def test_a_text_that_the_database_cannot_hold_is_the_callers_fault(world, name, 
     status, _ = client.call(name, members)
     assert status in ((200, 202) if world.embedded else (422,))
     assert client.call("session.get")[0] == 200
+
+
+def test_a_moment_beyond_the_last_one_is_the_callers_fault(world):
+    world.person()
+    client = Client(world)
+    client.log_in()
+    value = {"name": "colour", "value": "red", "expires_at": "9999-12-31T23:59:59-12:00"}
+    assert client.call("attributes.set", value)[0] == 422
