@@ -35,6 +35,7 @@ from gateway.contract_changes import history
 from gateway.journal import Journal
 from gateway.keyrings import KeyUse, sweep_key_users
 from gateway.limit_stores import Stores, durable_store, open_store
+from gateway.long_bodies import long_bodies
 from gateway.mailing import Mailing, look_after
 from gateway.metrics import Metrics
 from gateway.pipeline import Pipeline
@@ -236,7 +237,10 @@ class Gateway:
         self.journal.access(exchange, nanoseconds)
 
     def _watch_over(self) -> None:
-        """Each second: write the metrics, and make room for another worker where this one can run nothing more."""
+        """Each second: write the metrics, and make room for another worker where this one can run nothing more.
+
+        What long bodies left of garbage is looked for, where it is time.
+        """
         while True:
             gevent.sleep(1.0)
             if self.runtime.guard.slots.exhausted:
@@ -244,6 +248,7 @@ class Gateway:
                 log.error("every thread for blocking services is taken for good: worker %s makes room", os.getpid())
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
+            long_bodies().thaw()
             self.metrics.facts["limits"] = self._stores.facts()
             try:
                 self.metrics.write()

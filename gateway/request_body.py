@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from gateway.bounds import Bounds, Held
+from gateway.long_bodies import LONG, beside
 from gateway.transport import LARGEST_READ, Gone, Late, Transport
 from security.threads import give_way
 from specs.compression import decode_content
@@ -79,11 +80,15 @@ class Body:
             content = self._whole(most)
         if coding and content:
             packed = content
-            content = decode_content(packed, coding, most)
+            # WHY: nobody knows how long it is when it is unpacked.
+            content = beside(lambda: decode_content(packed, coding, most), len(packed), self._transport.ends)
             if content is not packed:
                 self._hold(len(content))
         if weigh is not None and len(content) > LIGHT:
-            self._hold_values(weigh(content))
+            whole = content
+            long = len(content) > LONG
+            count = beside(lambda: weigh(whole), len(whole), self._transport.ends) if long else weigh(content)
+            self._hold_values(count)
         return content
 
     def _whole(self, most: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from gateway import channels
@@ -10,6 +11,7 @@ from gateway.channels import Route
 from gateway.configuration.parts import Formats, Levels
 from gateway.configuration.sampling import Sampling
 from gateway.documentation.operations import rest_operations
+from gateway.long_bodies import LONG, beside, growing, is_long
 from specs import negotiation
 from specs.compiled import CompiledContract, without_details
 from specs.compression import encode_content, encode_stream, tells_secrets
@@ -92,6 +94,7 @@ class Channel(channels.Channel):
         self._only = self._formats[0] if len(self._formats) == 1 else None
         formats = self._formats
         self._weigh = self._only.weight if self._only else lambda body: max(one.weight(body) for one in formats)
+        self._growing = growing(runtime.contract.contract if runtime.contract is not None else None)
         self._body_wins = settings.params_priority == "body"
         self._service, self._data_format = settings.service, settings.format[0]
         self._deadline = runtime.deadline
@@ -130,10 +133,22 @@ class Channel(channels.Channel):
             exchange.query = query.copy()  # a service may do with it as it likes
         parsed = NO_BODY
         if exchange.body_length:
-            parsed = self._read_body(exchange, contract, body_format, encoding)
+            body = exchange.body = exchange.read_body(self._runtime.max_body, encoding, self._weigh)
+            if len(body) > LONG:
+                self._read_long(exchange, contract, body_format, above, below)
+                return
+            if body:
+                body_format = self._format_of(exchange, body_format)
+                parsed = body_format.parse(body, contract.contract, content_type=exchange.content_type)
+                self._keep(exchange, body_format, parsed)
+        exchange.input = self._checked(contract, parsed, above, below)
+
+    def _checked(
+        self, contract: CompiledContract, parsed: Parsed, above: Mapping[str, Any], below: Mapping[str, Any] | None
+    ) -> Any:
         runtime = self._runtime
         try:
-            exchange.input = contract.read(
+            return contract.read(
                 parsed.payload,
                 above,
                 fallback=below,
@@ -143,6 +158,29 @@ class Channel(channels.Channel):
             )
         except Problem as problem:
             raise told(problem, runtime.error_details) from None
+
+    def _read_long(
+        self,
+        exchange: Exchange,
+        contract: CompiledContract,
+        format_: Format | None,
+        above: Mapping[str, Any],
+        below: Mapping[str, Any] | None,
+    ) -> None:
+        """Parse and check a long body, while others are served."""
+        body = exchange.body
+        found = self._format_of(exchange, format_)
+        content_type = exchange.content_type
+
+        def work() -> tuple[Parsed, Any]:
+            parsed = found.parse(body, contract.contract, content_type=content_type)
+            return parsed, self._checked(contract, parsed, above, below)
+
+        parsed, exchange.input = beside(work, len(body), self._until(exchange))
+        self._keep(exchange, found, parsed)
+
+    def _until(self, exchange: Exchange) -> float:
+        return exchange.started_ns / 1e9 + self._deadline if self._deadline else inf
 
     def _look_at(self, exchange: Exchange) -> Reading:
         """What the head alone says of how to read the request, and to answer it."""
@@ -173,28 +211,24 @@ class Channel(channels.Channel):
             raise Problem.of("not-acceptable", f"this channel answers in {offered}")
         return chosen
 
-    def _read_body(
-        self, exchange: Exchange, contract: CompiledContract, format_: Format | None, encoding: str
-    ) -> Parsed:
-        """Fill body and payload from what was sent, in *format_*, or in the one that the body itself tells."""
-        most = self._runtime.max_body
-        body = exchange.read_body(most, encoding, self._weigh)
-        exchange.body = body
-        if not body:
-            return NO_BODY
+    def _format_of(self, exchange: Exchange, format_: Format | None) -> Format:
+        """*format_*, or the one that the body itself tells. Fills the content type."""
         content_type = exchange.content_type = exchange.headers.get("content-type", "")
         if format_ is None:
             known_by_cookie = "cookie" in exchange.headers
             format_ = negotiation.format_of_body(
-                content_type, self._formats, body=body, known_by_cookie=known_by_cookie
+                content_type, self._formats, body=exchange.body, known_by_cookie=known_by_cookie
             )
-        parsed = format_.parse(body, contract.contract, content_type=content_type)
+        return format_
+
+    @staticmethod
+    def _keep(exchange: Exchange, format_: Format, parsed: Parsed) -> None:
+        """Fill the payload and what comes with it."""
         exchange.payload = parsed.payload
         if parsed.files:
             exchange.files = parsed.files
         if format_.word == "form":
             exchange.form = parsed.payload
-        return parsed
 
     # execute
 
@@ -224,7 +258,10 @@ class Channel(channels.Channel):
             exchange.response_body = b""
         else:
             contract = self._contract.contract if self._contract is not None else None
-            body, content_type = render(outcome, format_, contract)
+            if is_long(exchange.body, outcome.payload, self._growing):
+                body, content_type = beside(lambda: render(outcome, format_, contract), len(exchange.body))
+            else:
+                body, content_type = render(outcome, format_, contract)
             headers.append(("Content-Type", content_type))
             if self.settings.compress is not None:
                 body = self._compress(exchange, body)
@@ -238,7 +275,12 @@ class Channel(channels.Channel):
         exchange.response_headers.append(("Vary", "Accept-Encoding"))
         if tells_secrets(exchange.headers, exchange.response_headers):
             return body
-        body, encoding = encode_content(body, exchange.headers.get("accept-encoding", ""), self.settings.compress)
+        accepted, least = exchange.headers.get("accept-encoding", ""), self.settings.compress
+        if len(body) > LONG:
+            plain = body
+            body, encoding = beside(lambda: encode_content(plain, accepted, least), len(body))
+        else:
+            body, encoding = encode_content(body, accepted, least)
         if encoding:
             exchange.response_headers.append(("Content-Encoding", encoding))
         return body

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from http import HTTPStatus
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from gateway.channels import Route
 from gateway.channels.rest import Cors, Runtime, not_deployed, told
 from gateway.configuration.sampling import Sampling
 from gateway.documentation.operations import soap_operations
+from gateway.long_bodies import LONG, beside, growing, is_long
 from specs import soap
 from specs.documents import wsdl
 from specs.exchange import Call
@@ -33,6 +35,7 @@ from specs.soap_values import Members, fields_in, fields_out, wrap_answer
 from specs.xml_text import weight
 
 if TYPE_CHECKING:
+    from specs.compiled import CompiledContract
     from specs.contract import Contract
     from specs.documents.interface import Operation as Documented
     from specs.exchange import Exchange
@@ -55,7 +58,7 @@ class Services(Many):
 class Operation:
     """One service as an operation: its names, and how its messages are read and written."""
 
-    __slots__ = ("actions", "answer", "contract", "gives", "name", "runtime", "service", "takes")
+    __slots__ = ("actions", "answer", "contract", "gives", "growing", "name", "runtime", "service", "takes")
 
     def __init__(self, name: str, action: str, service: str, runtime: Runtime, contract: Contract) -> None:
         self.name = name
@@ -66,6 +69,7 @@ class Operation:
         self.contract = contract
         self.takes = Members(fields_in(contract))
         self.gives = Members(fields_out(contract))
+        self.growing = growing(contract)
 
 
 class Opened:
@@ -147,6 +151,7 @@ class Channel(channels.Channel):
         self.endpoint = replace(self.endpoint, endings={name: text for name, text in endings.items() if text})
         self._missing = [service for service in runtimes if service not in deployed]
         self._max_body = max(runtime.max_body for runtime in runtimes.values())
+        self._deadline = max(runtime.deadline for runtime in runtimes.values())
         self._cors = Cors(settings.cors, ["POST"]) if settings.cors is not None else None
         self._description = Description(name, settings, self.endpoint, public_url)
         self._url = public_url + settings.path
@@ -181,7 +186,10 @@ class Channel(channels.Channel):
         if not body:
             raise Problem.of("malformed-body", "send a SOAP message")
         _check_media_type(content_type, body, "cookie" in exchange.headers)
-        version, envelope = soap.open_envelope(body, content_type)
+        if len(body) > LONG:
+            version, envelope = beside(lambda: soap.open_envelope(body, content_type), len(body), self._until(exchange))
+        else:
+            version, envelope = soap.open_envelope(body, content_type)
         opened = Opened(version)
         exchange.opened = opened
         opened.message = Message(version, envelope)
@@ -233,13 +241,14 @@ class Channel(channels.Channel):
         assert runtime.contract is not None  # or it were no operation
         element = opened.message.body
         exchange.query = parse_query(exchange.query_string) if exchange.query_string else {}
-        try:
-            exchange.payload = operation.takes.read(element, element.namespace)
-            exchange.input = runtime.contract.read(
-                exchange.payload, exchange.params or None, textual=True, validate=runtime.validate
-            )
-        except Problem as problem:
-            raise told(problem, runtime.error_details) from None
+        if len(exchange.body) > LONG:
+            work = partial(_values, operation, runtime.contract, element, exchange.params)
+            exchange.payload, exchange.input = beside(work, len(exchange.body), self._until(exchange))
+        else:
+            exchange.payload, exchange.input = _values(operation, runtime.contract, element, exchange.params)
+
+    def _until(self, exchange: Exchange) -> float:
+        return exchange.started_ns / 1e9 + self._deadline if self._deadline else inf
 
     # execute
 
@@ -287,13 +296,18 @@ class Channel(channels.Channel):
             exchange.response_body = payload.encode() if isinstance(payload, str) else payload
             headers.append(("Content-Type", outcome.content_type))
         else:
-            members = operation.gives.write(wrap_answer(operation.contract, outcome.payload))
-            exchange.response_body = soap.answer(version, operation.answer, self.endpoint.namespace, members)
+            work = partial(self._answer, version, operation, outcome.payload)
+            long = is_long(exchange.body, outcome.payload, operation.growing)
+            exchange.response_body = beside(work, len(exchange.body)) if long else work()
             headers.append(("Content-Type", version.content_type))
         exchange.response_status = 200
         exchange.response_headers = headers
         if self._cors is not None:
             headers.extend(self._cors.answer(exchange.headers.get("origin")))
+
+    def _answer(self, version: Version, operation: Operation, payload: Any) -> bytes:
+        members = operation.gives.write(wrap_answer(operation.contract, payload))
+        return soap.answer(version, operation.answer, self.endpoint.namespace, members)
 
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         opened = exchange.opened
@@ -313,6 +327,16 @@ class Channel(channels.Channel):
 
     def preflight(self, exchange: Exchange) -> list[tuple[str, str]]:
         return self._cors.preflight(exchange.headers) if self._cors is not None else []
+
+
+def _values(operation: Operation, contract: CompiledContract, element: Element, params: Mapping[str, str]) -> Any:
+    """The payload in *element*, and what the contract makes of it. Raises Problem."""
+    runtime = operation.runtime
+    try:
+        payload = operation.takes.read(element, element.namespace)
+        return payload, contract.read(payload, params or None, textual=True, validate=runtime.validate)
+    except Problem as problem:
+        raise told(problem, runtime.error_details) from None
 
 
 def _check_media_type(content_type: str, body: bytes, known_by_cookie: bool) -> None:
