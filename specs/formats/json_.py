@@ -19,6 +19,9 @@ from specs.negotiation import parse_content_type
 from specs.problems import Fault, Problem
 from specs.records import pointer
 
+#: PERF: a NamedTuple's own constructor takes 0.15 us longer.
+_PARSED = tuple.__new__
+
 
 class Format(formats.Format):
     """JSON: ``request_elem`` and ``response_elem`` are members around the payload."""
@@ -61,7 +64,7 @@ class Format(formats.Format):
         payload = read(body, max_depth=self._levels, exact_decimals=self._exact.of(contract))
         wrapper = contract.request_elem
         if not wrapper:
-            return Parsed(payload)
+            return _PARSED(Parsed, (payload, False, (), ""))
         if not isinstance(payload, dict) or wrapper not in payload:
             sentence = f"the input is to be in a member '{wrapper}'"
             raise Problem.of("invalid-input", sentence, errors=[Fault(pointer([wrapper]), "missing", sentence)])
