@@ -254,3 +254,60 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_an_older_dialect_that_a_file_names_is_honoured() -> None:
     document = {"$schema": "http://json-schema.org/draft-07/schema#", "items": [{"type": "integer"}]}
     assert [fault.pointer for fault in Schema(document).faults(["x"])] == ["/0"]
+
+
+def many(rows):
+    return {"rows": rows, "name": 7}
+
+
+LARGE = Schema(
+    {
+        "type": "object",
+        "required": ["rows", "name", "last"],
+        "properties": {
+            "name": {"type": "string"},
+            "rows": {
+                "type": "array",
+                "maxItems": 300_000,
+                "minItems": 20_000,
+                "items": {"type": "object", "required": ["a"], "properties": {"a": {"type": "integer"}}},
+            },
+        },
+    }
+)
+
+
+def test_A42_the_faults_of_a_large_value_are_told_without_making_an_error_of_each():
+    rows = [{"a": "x"} for _ in range(30_000)]
+    made = []
+    validator = LARGE._validator
+
+    class Counting:
+        def iter_errors(self, value):
+            made.extend(found := list(validator.iter_errors(value)))
+            return iter(found)
+
+        def validate(self, value):
+            validator.validate(value)
+
+    schema = Schema({})
+    schema._validator, schema._is_valid = Counting(), validator.is_valid
+    faults = schema.faults(many(rows))
+    assert len(made) < 12_000
+    assert len(faults) == 100
+    assert len(set(faults)) == 100
+    assert {fault.pointer for fault in faults} == {"/last", *(f"/rows/{position}/a" for position in range(99))}
+
+
+def test_A42_what_is_wrong_at_the_end_of_a_large_value_is_told():
+    rows = [{"a": 1} for _ in range(30_000)]
+    assert LARGE.faults({"rows": rows, "name": "Ann", "last": 1}) == []
+    rows[-1] = {"a": "x"}
+    found = LARGE.faults({"rows": rows, "name": "Ann", "last": 1})
+    assert [(fault.pointer, fault.code) for fault in found] == [("/rows/29999/a", "wrong-type")]
+
+
+def test_A42_what_a_large_value_has_is_not_told_to_be_missing():
+    rows = [{"a": 1, "tags": [0] * 20} for _ in range(25_000)]
+    found = LARGE.faults({"rows": rows, "name": 7, "last": 1})
+    assert [(fault.pointer, fault.code) for fault in found] == [("/name", "wrong-type")]
