@@ -88,6 +88,11 @@ taken(const Kind *kind, PyObject *given, int *odd)
                 return NULL;
             }
             Py_DECREF(own);
+            /* Whoever reads a long list in a thread lets others compute. */
+            if (index % 4096 == 4095) {
+                Py_BEGIN_ALLOW_THREADS
+                Py_END_ALLOW_THREADS
+            }
         }
         return found;
     case CONVERTED:
