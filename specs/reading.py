@@ -52,6 +52,11 @@ class Reader:
         (form, XML), where one text stands for a list of one. *sources* and *fallback* are always textual: texts, or lists
         of texts where a name was given more than once. *pointer* is where the payload lies in what was sent.
         """
+        # PERF: nearly every body of JSON is what the contract says: 0.7 us for six members and a list of two, else 2.5.
+        if self._declared and not (sources or fallback or textual):
+            record = self._apply(payload)
+            if record is not None:
+                return record  # type: ignore[no-any-return]
         if not self._declared:
             return Record({**(fallback or {}), **(sources or {})})
         if payload is None or payload == "" or payload == b"":
@@ -65,11 +70,6 @@ class Reader:
                 if fallback:
                     texts = {**{k: v for k, v in fallback.items() if k not in payload}, **texts}
                 payload = {**payload, **texts} if payload else texts
-            elif not textual:
-                # PERF: nearly every body of JSON is what the contract says: 0.7 us for six members and a list of two, else 2.5.
-                record = self._apply(payload)
-                if record is not None:
-                    return record  # type: ignore[no-any-return]
             return self._fill(payload, textual, texts)
         except Mismatch as error:
             raise invalid_input([Fault(pointer + f.pointer, f.code, f.detail) for f in error.faults]) from None
