@@ -52,6 +52,7 @@ from security.secrets import Keyring
 from security.stamps import FILE_NAME as STAMPS
 from security.stamps import Stamps
 from security.threads import give_way
+from specs.turns import take_turns
 
 if TYPE_CHECKING:
     from gateway.configuration.objects import Configuration
@@ -78,6 +79,7 @@ class Gateway:
 
     def start(self) -> None:
         """Open what is needed and compile the first snapshot. Raises ConfigurationError, BackendUnavailable."""
+        take_turns(give_way)
         options = self.options
         database = open_database(options.database or options.data)
         stamps = Stamps(options.data / STAMPS)

@@ -23,6 +23,7 @@ from specs.mismatch import Mismatch, mismatch, shown
 from specs.plans import Apply, Kind, plan, word_of
 from specs.problems import ConfigurationError, Fault, Problem
 from specs.records import Record, escape, shape
+from specs.turns import IN_TURN, in_turns
 
 #: The most faults that one problem names: a body of a million wrong numbers is not answered with a million sentences.
 MOST_FAULTS = 100
@@ -220,7 +221,7 @@ def each(convert: Convert, nullable: bool, values: Sequence[Any]) -> list[Any]:
     """Every one of *values*, converted. Raises Mismatch with the faults of all of them."""
     found: list[Any] = []
     faults: list[Fault] = []
-    for index, value in enumerate(values):
+    for index, value in enumerate(values if len(values) < IN_TURN else in_turns(values)):
         if value is None:
             if nullable:
                 found.append(None)

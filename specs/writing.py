@@ -29,6 +29,7 @@ from specs.plans import Apply, Kind, plan, word_of
 from specs.problems import Fault, Problem
 from specs.reading import MOST_FAULTS, default_value, each
 from specs.records import OutputRecord, Record, escape, rows_of, shape
+from specs.turns import IN_TURN, in_turns
 
 _DEEPEST = 100
 
@@ -354,7 +355,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     mapping = value if isinstance(value, Mapping) else getattr(value, "_mapping", None)
     if isinstance(mapping, Mapping):
         found = {}
-        for key in mapping:
+        for key in mapping if len(mapping) < IN_TURN else in_turns(mapping):
             name = key if type(key) is str else as_text(key, numbers_stay=False)
             try:
                 found[name] = plain(mapping[key], depth + 1)
