@@ -11,7 +11,7 @@ import time
 import pytest
 from servers import free_port, redis_server
 
-import security.limits.redis as redis_module
+import security.limits.redis as redis_store
 from security.limits import (
     CONCURRENT,
     FIXED_WINDOW,
@@ -21,6 +21,7 @@ from security.limits import (
     Rate,
     StoreUnavailable,
     bucket_key,
+    redis_script,
 )
 from security.limits.guarded import LONGEST_PAUSE, GuardedStore
 from security.limits.memory import MemoryStore
@@ -235,9 +236,11 @@ class Shifted:
 
         self.client = redis.Redis.from_url(server.url)
         told = "local time = redis.call('TIME')"
-        assert told in redis_module._SCRIPT
+        assert told in redis_script.SCRIPT
         set_clock = "; time[1] = time[1] + tonumber(redis.call('GET', 'shift') or 0)"
-        monkeypatch.setattr(redis_module, "_SCRIPT", redis_module._SCRIPT.replace(told, told + set_clock))
+        shifted = redis_script.SCRIPT.replace(told, told + set_clock)
+        for module in (redis_store, redis_script):
+            monkeypatch.setattr(module, "SCRIPT", shifted)
 
     def set(self, seconds):
         self.client.set("shift", seconds)
