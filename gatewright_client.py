@@ -202,9 +202,12 @@ class Client:
         """A session. *more* is *totp_code* or *recovery_code*, *new_password*, *device*. Raises Problem, SecondFactorRequired."""
         return self._enter(self.call("login", username=username, password=password, **more))
 
-    def redeem(self, code: str) -> Session:
-        """The session of somebody whom the gateway's pages have sent back, for the *code* in the address. Raises Problem."""
-        return self._enter(self.call("session.redeem", code=code))
+    def redeem(self, code: str, verifier: str = "") -> Session:
+        """The session of somebody whom the gateway's pages have sent back, for the *code* in the address. Raises Problem.
+
+        *verifier* is that of the ``code_challenge`` that they were sent with (RFC 7636, S256).
+        """
+        return self._enter(self.call("session.redeem", code=code, **({"code_verifier": verifier} if verifier else {})))
 
     def resume(self, token: str) -> Session:
         """The session with that token, which was kept. Nothing is asked: the first call tells whether it is alive."""

@@ -14,6 +14,7 @@ from specs.exchange import Identity
 from specs.problems import Problem
 from sso.audit import Caller
 from sso.browsers import origin_of
+from sso.handover import CHALLENGE_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -209,7 +210,7 @@ class Visit:
         """Where whoever has logged in goes on to, with the code where one is due. Raises Problem 403."""
         if not self.hands_over:
             return self.landing
-        code = self.sso.handover.issue(session, self.caller())
+        code = self.sso.handover.issue(session, self.caller(), self._challenge)
         # WHY: a fragment is the browser's own, so what a server reads stands before it.
         place, mark, fragment = self.next.partition("#")
         path, _, query = place.partition("?")
@@ -226,7 +227,15 @@ class Visit:
     def asked(self) -> dict[str, str]:
         """What every page on the way to a login hands on: where to, and for which application."""
         app = self.app if self.form.get("app") or self.query.get("app") else None
-        return {"next": self.next, "app": app.name if app is not None else ""}
+        return {
+            "next": self.next, "app": app.name if app is not None else "",
+            "code_challenge": self._challenge if self.hands_over else "",
+        }  # fmt: skip
+
+    @property
+    def _challenge(self) -> str:
+        """What the application wants its code to be bound to."""
+        return (self.form.get("code_challenge") or self.query.get("code_challenge") or "")[:CHALLENGE_LENGTH]
 
 
 def _fields(text: str) -> dict[str, str]:

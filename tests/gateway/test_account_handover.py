@@ -15,6 +15,7 @@ from backends.platform import Platform
 from specs.exchange import Call
 from specs.problems import ConfigurationError, Problem
 from sso import handover_api
+from sso.handover import challenge_of
 from sso.settings import Sso
 from sso.system import COMMAND
 
@@ -24,6 +25,7 @@ APPS = {
     "hr": {"login": True, "credential": True, "origins": ["https://hr.example", "http://[2001:db8::1]:8080"]},
     "open": {"login": True, "origins": ["https://open.example"]},
 }
+VERIFIER = "v" * 43
 BACK = "https://erp.example/in?state=x1#top"
 
 
@@ -55,12 +57,12 @@ def code_in(answer):
     return parse_qs(urlsplit(answer.location).query)["code"][0]
 
 
-def asked(world, code, headers):
+def asked(world, code, headers, **more):
     """Status, and the answer or the code of the problem, of the service."""
     executor = LocalExecutor(
         Catalogue(deployed_from(handover_api)), Platform(sso=world.sso), Guard(enforce=False)
     )  # fmt: skip
-    call = Call("sso.session.redeem", payload={"code": code}, cid="c", headers=headers, address="198.51.100.9")
+    call = Call("sso.session.redeem", payload={"code": code, **more}, cid="c", headers=headers, address="198.51.100.9")
     try:
         outcome = executor.perform(call)
     except Problem as problem:
@@ -68,8 +70,8 @@ def asked(world, code, headers):
     return outcome.status, outcome.payload
 
 
-def redeem(world, code, app="erp", address="198.51.100.9"):
-    return world.sso.handover.redeem(code, world.caller(address, app))
+def redeem(world, code, app="erp", address="198.51.100.9", verifier=""):
+    return world.sso.handover.redeem(code, world.caller(address, app), verifier)
 
 
 def test_an_application_with_a_credential_has_people_log_in_and_gets_a_session_for_the_code(world, visitor):
@@ -116,6 +118,31 @@ def test_a_code_works_once_within_a_minute_and_for_its_application_alone(world, 
     for wrong in (code, "", "gwt_" + "A" * 43):
         with refused("token-invalid"):
             redeem(world, wrong)
+
+
+def test_a_code_that_is_bound_to_a_browser_is_worth_nothing_in_another(world, visitor):
+    secret, _ = world.enrol()
+    world.passes(minutes=1)
+    challenge = challenge_of(VERIFIER)
+    # On every page of the way it goes on being bound.
+    visitor.get("/login", app="erp", next=BACK, code_challenge=challenge, code_challenge_method="S256")
+    visitor.press("Log in", username="ann", password="not this one")
+    visitor.press("Log in", username="ann", password=PASSWORD)
+    code = code_in(visitor.press("Continue", code=world.code(secret)))
+    for wrong in ("", "w" * 43, challenge, VERIFIER + "v"):
+        with refused("token-invalid"):
+            redeem(world, code, verifier=wrong)
+        visitor.get("/login", app="erp", next=BACK, code_challenge=challenge)
+        code = code_in(visitor.press("Continue"))
+    assert redeem(world, code, verifier=VERIFIER).user.username == "ann"
+
+
+@pytest.mark.parametrize("challenge", ["", challenge_of(VERIFIER)[:-1], challenge_of(VERIFIER).lower(), "ü", VERIFIER])
+def test_a_challenge_that_was_left_out_or_changed_on_the_way_does_not_unbind_the_code(world, visitor, challenge):
+    visitor.get("/login", app="erp", next=BACK, code_challenge=challenge)
+    code = code_in(visitor.press("Log in", username="ann", password=PASSWORD))
+    with refused("token-invalid"):
+        redeem(world, code, verifier=VERIFIER)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +238,15 @@ def test_the_server_of_an_application_asks_by_its_credential_and_in_no_other_way
     basic = base64.b64encode(f"erp:{secret}".encode()).decode()
     code = code_in(log_in_on_the_way(Visitor(world)))
     assert asked(world, code, {"authorization": f"Basic {basic}"})[1]["status"] == "ok"
+
+
+def test_the_server_of_an_application_brings_the_verifier_along(world, visitor):
+    secret = world.sso.applications.add("erp", COMMAND).secret
+    visitor.get("/login", app="erp", next=BACK, code_challenge=challenge_of(VERIFIER))
+    code = code_in(visitor.press("Log in", username="ann", password=PASSWORD))
+    proof = {"x-gateway-app-secret": secret}
+    assert asked(world, code, proof, code_verifier="short") == (400, "invalid-input")
+    assert asked(world, code, proof, code_verifier=VERIFIER)[1]["status"] == "ok"
 
 
 def test_the_session_of_an_application_that_proves_itself_is_none_on_our_pages(world, visitor):
