@@ -3,6 +3,7 @@
 import re
 import threading
 import time
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -16,6 +17,7 @@ from gatewright_client import CALLS, RENEW_AFTER, Client, Problem, SecondFactorR
 from security.database import open_database
 from security.secrets import Keyring
 from sso import surface
+from sso.handover import challenge_of
 from sso.settings import Sso
 from sso.system import COMMAND, SingleSignOn
 from sso.users import NewUser
@@ -31,7 +33,7 @@ sso:
   site_name: Acme
   apps:
     crm: {{signup: true, login: true}}
-    erp: {{login: true, credential: true}}
+    erp: {{login: true, credential: true, origins: ["https://erp.test"]}}
     auditor: {{introspect: any}}
   default_app: crm
   signup: {{email_confirmation: false}}
@@ -93,6 +95,31 @@ def test_the_client_has_every_call_that_there_is():
     assert {name: sorted(paths) for name, paths in CALLS.items()} == {
         name: sorted(paths) for name, paths in known.items()
     }
+
+
+def test_an_application_gets_a_session_of_whom_it_sent_to_the_pages(running, console, ann):
+    erp = Client(running.url, app="erp", secret=console.applications.add("erp", COMMAND).secret)
+    verifier = "0123456789-0123456789-0123456789-0123456789"
+    way = {"app": "erp", "next": "https://erp.test/in?state=x1", "code_challenge": challenge_of(verifier)}
+    page = requests.get(f"{running.url}/sso/login", params=way, timeout=10)
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page.text))
+    cookies = "; ".join(f"{one.name}={one.value}" for one in page.cookies)
+    assert fields["code_challenge"] == way["code_challenge"]
+
+    def code():
+        answer = requests.post(
+            f"{running.url}/sso/login", {**fields, "username": ann, "password": PASSWORD}, timeout=10,
+            headers={"Cookie": cookies, "Origin": running.url}, allow_redirects=False,
+        )  # fmt: skip
+        place = urlsplit(answer.headers["Location"])
+        assert (answer.status_code, place.netloc, parse_qs(place.query)["state"]) == (303, "erp.test", ["x1"])
+        return parse_qs(place.query)["code"][0]
+
+    with pytest.raises(Problem) as refused:
+        erp.redeem(code())
+    assert refused.value.code == "token-invalid"
+    session = erp.redeem(code(), verifier)
+    assert (session.user["username"], session.me.get()["user"]["username"]) == (ann, ann)
 
 
 def test_somebody_logs_in_keeps_something_and_logs_out(client, session):
