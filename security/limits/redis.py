@@ -196,7 +196,11 @@ class RedisStore(Store):
         asked, moment = self._moment()
         arguments = (question.numbers, NUMBER.pack(0) + moment, identifier)
         script = self._try(lambda: self._client.register_script(SCRIPT))
-        answer = question.read(self._try(lambda: script(keys=question.keys, args=arguments)))
+        try:
+            answer = question.read(self._try(lambda: script(keys=question.keys, args=arguments)))
+        except AttributeError as error:
+            # WHY: redis-py stumbles when a slot is on its way to a node that it has not heard of yet.
+            raise StoreUnavailable("Redis does not count: the keys are on their way to another node") from error
         self._learn(asked, answer)
         return answer
 

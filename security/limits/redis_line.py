@@ -205,9 +205,8 @@ class Line:
             if not at_rest or not self._poll.poll(0):
                 return
             self._drop()
-        pool = self._find()
-        self._connection = connection = pool.get_connection()
-        self._pool = pool
+        self._pool = self._find()
+        self._connection = connection = self._pool.get_connection()
         poll = _poller()
         # WHY this attribute: redis-py gives nobody its socket, and each answer by way of its parser would cost as much as all this.
         self._socket, self._poll = connection._sock, poll
@@ -233,17 +232,19 @@ class Line:
             parts += (one.question.head, NUMBER.pack(number), moment, one.tail)
         first, self._number = self._number + 1, number
         end = time.monotonic() + self._patience
-        self._socket.sendall(b"".join(parts))
+        # Somebody may close the line meanwhile.
+        socket = self._socket
+        socket.sendall(b"".join(parts))
         if self._ready is not None:
             self._ready.wait(self._patience)
-        came, at, stays, answer = self._socket.recv(LARGEST_READ), 0, True, None
+        came, at, stays, answer = socket.recv(LARGEST_READ), 0, True, None
         for number, one in enumerate(batch, first):
             question = one.question
             after = at + question.length
             # PERF: nearly always all of it is there.
             if len(came) < after or not came.startswith(question.announced, at) or came[after - 2 : after] != b"\r\n":
-                came, after, error = self._odd(question, came, at, end)
-                if error:
+                came, after, error = self._odd(socket, question, came, at, end)
+                if error is not None:
                     stays &= _note(one, error)
                     at = after
                     continue
@@ -260,7 +261,9 @@ class Line:
         if not stays:
             self._drop()
 
-    def _odd(self, question: Question, came: bytes, at: int, end: float) -> tuple[bytes, int, bytes]:
+    def _odd(
+        self, socket: Any, question: Question, came: bytes, at: int, end: float
+    ) -> tuple[bytes, int, bytes | None]:
         """An answer that is not there yet, or is an error: what has come then, where the answer ends, and its error."""
         announced, length = question.announced, question.length
         while True:
@@ -269,7 +272,7 @@ class Line:
                 if len(came) >= at + length:
                     if came[at + length - 2 : at + length] != b"\r\n":
                         raise OutOfProtocol("an answer without its end")
-                    return came, at + length, b""
+                    return came, at + length, None
             elif begin[:1] == b"-":
                 stop = came.find(b"\r\n", at, at + LONGEST_ERROR)
                 if stop >= 0:
@@ -278,17 +281,17 @@ class Line:
                     raise OutOfProtocol("an error without its end")
             elif not announced.startswith(begin):
                 raise OutOfProtocol("no answer to what was asked")
-            came += self._more(end)
+            came += self._more(socket, end)
 
-    def _more(self, end: float) -> bytes:
+    def _more(self, socket: Any, end: float) -> bytes:
         left = end - time.monotonic()
         if left <= 0:
             raise TimeoutError("half an answer")
-        self._socket.settimeout(left)
-        came: bytes = self._socket.recv(LARGEST_READ)
+        socket.settimeout(left)
+        came: bytes = socket.recv(LARGEST_READ)
         if not came:
             raise ConnectionResetError("the server has closed the connection")
-        self._socket.settimeout(self._patience)
+        socket.settimeout(self._patience)
         return came
 
 
