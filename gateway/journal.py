@@ -210,26 +210,30 @@ def _stamp(moment: float) -> str:
 
 def _json_line(entry: Entry) -> bytes:
     moment, cid, address, method, path, host, status, size, nanoseconds, channel, identity, code, agent, user = entry
+    # PERF: mostly all three are as they should be: one look at them is 0.1 us, one at each 0.3.
+    words = path + identity + agent
+    if len(words) > _LONGEST_TEXT or not words.isprintable():
+        path, identity, agent = printable(path), printable(identity), printable(agent)
     line: dict[str, Any] = {
         "time": _stamp(moment),
         "cid": cid,
         "address": address,
         "method": method,
-        "path": printable(path),
+        "path": path,
         "host": host,
         "status": status,
         "bytes": size,
-        "ms": round(nanoseconds / 1e6, 3),
+        "ms": (nanoseconds + 500) // 1000 / 1000,
         "channel": channel,
-        "identity": printable(identity),
+        "identity": identity,
     }
     if user:
         line["user"] = user  # the id of the person that the caller is, or whose credential it is
     if code:
         line["code"] = code
     if agent:
-        line["agent"] = printable(agent)
-    return orjson.dumps(line) + b"\n"
+        line["agent"] = agent
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _text_line(entry: Entry) -> bytes:
