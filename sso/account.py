@@ -43,6 +43,7 @@ class Accounts(Desk):
         user_id = session.user_id
         charge = [(FAILED_CODES, f"change {user_id}")]
         self.database.read(lambda connection: self.throttle.check(connection, charge))
+        self.throttle.hashing(user_id)
         row, enrolled = self.database.read(lambda connection: self._state(connection, user_id))
         right = self.passwords.verify(current, row.password)
         coded = self.database.read(lambda connection: self.factors.has_codes(connection, user_id))
@@ -120,6 +121,7 @@ class Accounts(Desk):
         found = self.database.read(lambda connection: self.tokens.find(connection, "reset-key", reset_key))
         if found is None:
             raise refusal("token-invalid", "this link cannot be used (any more)")
+        self.throttle.hashing(found.user_id)
         row, enrolled = self.database.read(lambda connection: self._state(connection, found.user_id))
         self._check(row, new, "new_password", enrolled)
         stored = self.passwords.hash(new)

@@ -25,6 +25,7 @@ from sso.throttle import (
     FAILED_AT_DEVICE,
     FAILED_AT_PAIR,
     FAILED_CODES,
+    HASHES,
     LETTERS,
     SIGN_UPS,
     Charge,
@@ -39,6 +40,7 @@ DEVICE_PREFIX: Final = "gwd_"
 _TOLD: Final = {
     FAILED_AT_ACCOUNT: "wrong passwords", FAILED_AT_ADDRESS: "failed log-ins", FAILED_AT_PAIR: "wrong passwords from one address",
     FAILED_CODES: "wrong codes", LETTERS: "letters", SIGN_UPS: "sign-ups",
+    HASHES: "passwords and codes",
 }  # fmt: skip
 
 
@@ -167,5 +169,5 @@ class Attempts:
 def _of_person(user_id: str) -> list[Charge]:
     return [
         (FAILED_AT_ACCOUNT, f"id {user_id}"), (FAILED_CODES, user_id), (FAILED_CODES, f"change {user_id}"),
-        (LETTERS, user_id),
+        (LETTERS, user_id), (HASHES, user_id), (HASHES, f"second {user_id}"),
     ]  # fmt: skip

@@ -103,6 +103,7 @@ class Links:
             raise Problem.of("not-implemented", "credentials cannot be proven here: a super-user links them")
         charge = [(FAILED_CODES, f"link {user_id}")]
         self.database.read(lambda connection: self.throttle.check(connection, charge))
+        self.throttle.hashing(user_id)
         principal = self.prove(definition, credential, caller)
 
         def settle(connection: Connection) -> None:

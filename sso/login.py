@@ -124,6 +124,9 @@ class Login(Desk):
             proven = self.webauthn.examine(given.webauthn, "second", digest_of(login_token), row.id)
             proof = proven.assertion if proven is not None else None
         else:
+            if given.recovery_code:
+                # WHY: apart from what the person does who is logged in: whoever knows a password does not use that up.
+                self.throttle.hashing(f"second {row.id}")
             proof = self.factors.examine(row, given.totp_code, given.recovery_code)
         given = replace(given, username=row.username, password="")
         outcome = self._finish(row, given, proof, True, [], found.payload["device"], caller, pending=login_token)
@@ -202,6 +205,7 @@ class Login(Desk):
         self.database.read(lambda connection: self.throttle.check(connection, charges))
         proof: Proof | Assertion | None
         if password:
+            self.throttle.hashing(row.id)
             right = self.passwords.verify(password, row.password)
             proof, method = None, "password"
         elif webauthn:

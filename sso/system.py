@@ -85,7 +85,7 @@ class SingleSignOn:
         self.audit = audit = Audit(database, keys.audit, clock)
         self.outbox = Outbox(ring, clock, randomness)
         self.tokens = tokens = Tokens(clock, randomness)
-        self.throttle = throttle = Throttle(keys, clock)
+        self.throttle = throttle = Throttle(database, keys, clock)
         hasher = PasswordHasher(ring, rounds=rounds or settings.password.rounds)
         self.passwords = passwords = Passwords(settings.password, hasher, pool or HashingPool())
         watch = Watch(database, database.stamps)

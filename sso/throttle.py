@@ -22,6 +22,7 @@ from security.database import upsert
 from sso import settings, tables
 from sso.privacy import Keys
 from sso.problems import refusal
+from sso.storage import Storage
 
 
 class Rule(NamedTuple):
@@ -41,6 +42,8 @@ FAILED_AT_ACCOUNT: Final = Rule("account", 10, 12 * 3600, delays=True)
 FAILED_AT_DEVICE: Final = Rule("device", 10, 3600)
 FAILED_CODES: Final = Rule("code", 5, 900)
 SIGN_UPS: Final = Rule("signup", 20, 60)
+#: Right ones, too: what a person has hashed who has proven something already.
+HASHES: Final = Rule("hash", 20, 300)
 LETTERS: Final = Rule("letter", 5, 3600)
 SIGN_UP_LETTERS: Final = Rule("signup-letter", 3, 86400)
 FIRST_DELAY: Final = 30.0
@@ -52,9 +55,19 @@ Charge = tuple[Rule, str]
 class Throttle:
     """Counters kept in SQL, the same for all processes."""
 
-    def __init__(self, keys: Keys, clock: Clock) -> None:
+    def __init__(self, database: Storage, keys: Keys, clock: Clock) -> None:
+        self.database = database
         self.keys = keys
         self.clock = clock
+
+    def hashing(self, whose: str) -> None:
+        """Let a person (by id) have passwords or codes of theirs hashed once more, and count it. Raises Problem 429.
+
+        SECURITY: S17. Whoever has an account could keep all threads that hash busy by it, and nobody else would log in.
+        """
+        charge = [(HASHES, whose)]
+        self.database.read(lambda connection: self.check(connection, charge))
+        self.database.write(lambda connection: self.take(connection, charge), audited=False)
 
     def wait(self, connection: Connection, charges: Iterable[Charge]) -> float:
         """How many seconds to wait before all of *charges* allow one more; 0 where they do."""

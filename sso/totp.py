@@ -135,18 +135,23 @@ class SecondFactors:
         Every other session of the person ends. Raises Problem 400 where nothing was begun, 401 for a wrong code.
         """
         self.sessions.require_recent(session)
-        codes, hashes = self.fresh_codes()
 
-        def work(connection: Connection) -> bool:
+        def proven(connection: Connection) -> tuple[Any, Any, int | None]:
             row = self.users.row(connection, session.user_id)
             begun = self._begun(connection, row.id)
-            box = begun.payload["box"]
-            step = self._step(self.keys.person(row.key_box).decrypt(box, "totp"), code)
-            if step is None:
+            return row, begun, self._step(self.keys.person(row.key_box).decrypt(begun.payload["box"], "totp"), code)
+
+        # SECURITY: S17. A wrong code has nothing hashed.
+        right = self.database.read(proven)[2] is not None
+        codes, hashes = self.fresh_codes(session.user_id) if right else ([], [])
+
+        def work(connection: Connection) -> bool:
+            row, begun, step = proven(connection)
+            if step is None or not right:
                 self.tokens.spend_try(connection, begun.digest)
                 return False
             self.tokens.revoke(connection, row.id, "totp")
-            values = {"secret_box": box, "last_step": step, "confirmed_at": self.clock()}
+            values = {"secret_box": begun.payload["box"], "last_step": step, "confirmed_at": self.clock()}
             upsert(connection, tables.totp, {"user_id": row.id}, values)
             self.keep_codes(connection, row.id, hashes)
             self.sessions.raise_epoch(connection, row.id, keep=session.id)
@@ -187,7 +192,7 @@ class SecondFactors:
     def renew_recovery_codes(self, session: Session, caller: Caller) -> list[str]:
         """Ten new recovery codes, to be shown once; the old ones are dead. Raises Problem 400 without a second factor."""
         self.sessions.require_recent(session)
-        codes, hashes = self.fresh_codes()
+        codes, hashes = self.fresh_codes(session.user_id)
 
         def work(connection: Connection) -> None:
             if not self.enrolled(connection, session.user_id):
@@ -198,8 +203,9 @@ class SecondFactors:
         self.database.write(work)
         return codes
 
-    def fresh_codes(self) -> tuple[list[str], list[str]]:
-        """Ten new recovery codes and their hashes, nothing written yet."""
+    def fresh_codes(self, user_id: str) -> tuple[list[str], list[str]]:
+        """Ten new recovery codes for a user, and their hashes; none is kept yet. Raises Problem 429."""
+        self.throttle.hashing(user_id)
         codes = self._new_codes()
         return codes, [self.passwords.hash(recovery_key(one)) for one in codes]
 

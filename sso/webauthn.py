@@ -153,7 +153,7 @@ class WebAuthn:
         )  # fmt: skip
         # PERF: ten hashes, 1.3 s of a core: for those alone who get them.
         enrolled = self.database.read(lambda connection: self.factors.enrolled(connection, session.user_id))
-        codes, hashes = ([], []) if enrolled else self.factors.fresh_codes()
+        codes, hashes = ([], []) if enrolled else self.factors.fresh_codes(session.user_id)
 
         def work(connection: Connection) -> Registered:
             row = self.users.row(connection, session.user_id)

@@ -11,6 +11,7 @@ from specs.problems import Problem
 from sso import tables
 from sso.login import Credentials
 from sso.system import COMMAND
+from sso.throttle import HASHES
 from sso.totp import recovery_key
 
 
@@ -255,3 +256,42 @@ def test_a_second_factor_that_has_to_be_there_is_not_taken_away(sqlite_world):
     world.sso.factors.remove(ann.id, COMMAND, forced=True)
     assert world.sso.sessions.list(ann.id) == []
     assert world.letters("second-factor-removed")
+
+
+def test_S17_who_is_logged_in_has_no_more_hashed_than_a_rate_allows_however_right_it_is(sqlite_world, monkeypatch):
+    world, sso, caller = sqlite_world, sqlite_world.sso, sqlite_world.caller()
+    ann = world.person()
+    secret, codes = world.enrol()
+    world.passes(seconds=30)
+    session = world.log_in(totp_code=world.code(secret)).session
+    hashed = []
+    hash_one, verify = sso.passwords.hash, sso.passwords.verify
+    monkeypatch.setattr(sso.passwords, "hash", lambda *given: (hashed.append("hash"), hash_one(*given))[1])
+    monkeypatch.setattr(sso.passwords, "verify", lambda *given: (hashed.append("verify"), verify(*given))[1])
+    # A wrong code of an enrolment, and one of none, have nothing hashed.
+    sso.factors.enrol(session, caller)
+    for _ in range(2):
+        with refused("mfa-invalid"):
+            sso.factors.confirm(session, "000000", caller)
+    assert hashed == []
+    world.passes(seconds=300)
+    ways = {
+        "the password once more": lambda: sso.login.prove_again(session, PASSWORD, "", caller),
+        "other recovery codes": lambda: sso.factors.renew_recovery_codes(session, caller),
+    }
+    for name, way in ways.items():
+        sso.attempts.unblock(COMMAND, user_id=ann.id)
+        assert {code_of(way) for _ in range(HASHES.most)} == {"in"}, name
+        before = len(hashed)
+        assert (code_of(way), len(hashed)) == ("too-many-attempts", before), name
+    # Nor has whoever knows the password alone, and guesses at recovery codes; the owner is not held up by that.
+    sso.attempts.unblock(COMMAND, user_id=ann.id)
+    guess = Credentials("", "", recovery_code=codes[0][:-5] + "AAAAA")
+    for _ in range(2):
+        pending = world.log_in().login_token
+        seen = [code_of(lambda: sso.login.second_stage(pending, guess, caller)) for _ in range(HASHES.most)]  # noqa: B023
+    assert {*seen} == {"too-many-attempts"}
+    before = len(hashed)
+    assert code_of(lambda: sso.login.second_stage(pending, guess, caller)) == "too-many-attempts"
+    assert len(hashed) == before
+    assert code_of(ways["the password once more"]) == "in"
