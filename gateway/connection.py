@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.answer import close_stream, declared_length, head_of
+from gateway.long_bodies import LONG, let_go
 from gateway.proxy_protocol import read_source
 from gateway.request_body import Body
 from gateway.request_head import Head, read_head
@@ -118,7 +119,11 @@ class Connection:
             wire.in_flight -= 1
             self.answering = ""
         wire.requests += 1
-        return self.answer(exchange, keep_alive)
+        try:
+            return self.answer(exchange, keep_alive)
+        finally:
+            if len(exchange.body) > LONG:
+                let_go(exchange)
 
     def let_go(self) -> None:
         """Keep nothing of the request before."""

@@ -5,10 +5,14 @@ import select
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from running import ROOT, gateway
 from wires import read_answer
+
+from gateway.long_bodies import take_apart
+from specs.records import Record
 
 DOCUMENT = """
 format: 1
@@ -304,3 +308,23 @@ print("as it should be")
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("as it should be\n", "")
+
+
+class Seen(dict):
+    """A map that can be seen to be gone."""
+
+
+def test_what_is_let_go_of_stays_where_somebody_else_has_it():
+    kept, part, record = [[1], [2]], {"a": [[3]]}, Record({"items": [[4]], "pop": 5})
+    whole = [kept, [part, [record] * 2], {str(number): [number] for number in range(10_000)}, [[]] * 10_000]
+    alone = [[Seen({"x": [6]}) for _ in range(10_000)]]
+    gone = weakref.ref(alone[0][0])
+    values = [whole[1], alone]
+    del alone
+    take_apart(values)
+    assert gone() is None
+    assert whole[1] == [{"a": [[3]]}, [{"items": [[4]], "pop": 5}] * 2]
+    values = [whole]
+    del whole
+    take_apart(values)
+    assert (values, kept, part, record) == ([], [[1], [2]], {"a": [[3]]}, {"items": [[4]], "pop": 5})
