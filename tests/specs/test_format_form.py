@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
+from specs import query
 from specs.contract import Contract, Field
 from specs.exchange import UploadedFile
 from specs.formats import Parsed
@@ -60,6 +63,26 @@ def test_an_empty_form_has_no_members() -> None:
 @pytest.mark.parametrize("body", [b"a=%zz", b"a=%", b"a=%c3", b"a=\xff", b"%ff=1", b"&".join([b"a=1"] * 100_000)])
 def test_A44_a_form_that_is_broken_or_endless_is_400(body: bytes) -> None:
     assert (refusal(body).status, refusal(body).code) == (400, "malformed-body")
+
+
+@given(
+    st.lists(
+        st.sampled_from(["a", "+", "é", "%41", "%C3%A9", "%c3", "%", "%4", "%zz", "%E2%82%AC", "%26"]), max_size=20
+    ),
+    st.integers(3, 9),
+)
+def test_a_long_form_is_read_in_pieces_as_a_short_one_is_as_a_whole(units: list[str], piece: int) -> None:
+    body = ("a=" + "".join(units)).encode()
+
+    def told(size: int) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(query, "_PIECE", size)
+            try:
+                return Format().parse(body, None, content_type=URLENCODED).payload
+            except Problem as problem:
+                return problem.as_dict("cid")
+
+    assert told(piece) == told(65536)
 
 
 def test_another_charset_is_415() -> None:
