@@ -83,8 +83,10 @@ class Accounts(Desk):
     def forgot(self, identifier: str, caller: Caller) -> None:
         """A letter with a link to somebody who has forgotten their password; nothing is said of whether there is such a one.
 
-        The letter goes to the address that is kept, five times an hour at most (S39). Nobody is locked by it.
+        The letter goes to the address that is kept, five times an hour at most (S39). Nobody is locked by it. Raises Problem 429
+        for an address that asks too often, for whomever.
         """
+        self.throttle.asking(caller)
 
         def work(connection: Connection) -> None:
             row = self.users.by_identifier(connection, identifier)

@@ -19,6 +19,7 @@ from sso.privacy import Keys
 from sso.settings import LoginRules
 from sso.storage import Storage
 from sso.throttle import (
+    ASKED,
     ATTEMPTS,
     FAILED_AT_ACCOUNT,
     FAILED_AT_ADDRESS,
@@ -40,7 +41,7 @@ DEVICE_PREFIX: Final = "gwd_"
 _TOLD: Final = {
     FAILED_AT_ACCOUNT: "wrong passwords", FAILED_AT_ADDRESS: "failed log-ins", FAILED_AT_PAIR: "wrong passwords from one address",
     FAILED_CODES: "wrong codes", LETTERS: "letters", SIGN_UPS: "sign-ups",
-    HASHES: "passwords and codes",
+    HASHES: "passwords and codes", ASKED: "requests for letters",
 }  # fmt: skip
 
 
@@ -137,7 +138,7 @@ class Attempts:
         charges = _of_person(user_id) if user_id else []
         if address:
             place = place_of(address)
-            charges += [(rule, place) for rule in (ATTEMPTS, FAILED_AT_ADDRESS, SIGN_UPS)]
+            charges += [(rule, place) for rule in (ATTEMPTS, FAILED_AT_ADDRESS, SIGN_UPS, ASKED)]
             charges += [(FAILED_AT_PAIR, f"id {user_id} {place}")] if user_id else []
 
         def work(connection: Connection) -> None:

@@ -89,7 +89,8 @@ class SignUp:
         return self.database.write(work)
 
     def send_again(self, identifier: str, caller: Caller) -> None:
-        """Another letter to somebody who waits to confirm; nothing is said of whether there is such a one."""
+        """Another letter to somebody who waits to confirm; nothing is said of whether there is such a one. Raises Problem 429."""
+        self.throttle.asking(caller)
 
         def work(connection: Connection) -> None:
             row = self.users.by_identifier(connection, identifier)

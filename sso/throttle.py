@@ -20,6 +20,7 @@ from backends.clock import Clock
 from security.addresses import parse_address
 from security.database import upsert
 from sso import settings, tables
+from sso.audit import Caller
 from sso.privacy import Keys
 from sso.problems import refusal
 from sso.storage import Storage
@@ -44,6 +45,8 @@ FAILED_CODES: Final = Rule("code", 5, 900)
 SIGN_UPS: Final = Rule("signup", 20, 60)
 #: Right ones, too: what a person has hashed who has proven something already.
 HASHES: Final = Rule("hash", 20, 300)
+#: Requests of strangers for letters, whoever they are for.
+ASKED: Final = Rule("asked", 20, 60)
 LETTERS: Final = Rule("letter", 5, 3600)
 SIGN_UP_LETTERS: Final = Rule("signup-letter", 3, 86400)
 FIRST_DELAY: Final = 30.0
@@ -65,9 +68,19 @@ class Throttle:
 
         SECURITY: S17. Whoever has an account could keep all threads that hash busy by it, and nobody else would log in.
         """
-        charge = [(HASHES, whose)]
-        self.database.read(lambda connection: self.check(connection, charge))
-        self.database.write(lambda connection: self.take(connection, charge), audited=False)
+        self._pass([(HASHES, whose)])
+
+    def asking(self, caller: Caller) -> None:
+        """Let a stranger ask for a letter to somebody once more, and count it by their address. Raises Problem 429.
+
+        What is asked for by a super-user or by a command is not counted.
+        """
+        if caller.address and not caller.actor:
+            self._pass([(ASKED, place_of(caller.address))])
+
+    def _pass(self, charges: Sequence[Charge]) -> None:
+        self.database.read(lambda connection: self.check(connection, charges))
+        self.database.write(lambda connection: self.take(connection, charges), audited=False)
 
     def wait(self, connection: Connection, charges: Iterable[Charge]) -> float:
         """How many seconds to wait before all of *charges* allow one more; 0 where they do."""

@@ -20,7 +20,8 @@ def test_its_throttles_are_those_that_count():
     told = [(int(most), float(seconds.removesuffix(" s"))) for _, most, seconds, _ in rows("Throttles")]
     rules = (
         throttle.ATTEMPTS, throttle.FAILED_AT_ADDRESS, throttle.FAILED_AT_PAIR, throttle.FAILED_AT_ACCOUNT,
-        throttle.FAILED_AT_DEVICE, throttle.FAILED_CODES, throttle.HASHES, throttle.SIGN_UPS, throttle.LETTERS, throttle.SIGN_UP_LETTERS,
+        throttle.FAILED_AT_DEVICE, throttle.FAILED_CODES, throttle.HASHES, throttle.SIGN_UPS, throttle.ASKED, throttle.LETTERS,
+        throttle.SIGN_UP_LETTERS,
     )  # fmt: skip
     assert told == [(rule.most, rule.seconds) for rule in rules]
     assert f"a delay of {throttle.FIRST_DELAY:.0f} s that doubles up to {throttle.LONGEST_DELAY:.0f} s" in PAGE

@@ -18,6 +18,7 @@ from sso.names import email_key, username_key
 from sso.privacy import Keys
 from sso.settings import Sso
 from sso.system import COMMAND
+from sso.throttle import ASKED
 from sso.users import ADMINISTERED, OWN_MEMBERS, NewUser
 from sso.weak_passwords import weakness
 
@@ -441,6 +442,25 @@ def test_S39_a_reset_says_nothing_and_goes_to_the_address_that_is_kept_five_time
     world.passes(hours=1)
     world.sso.accounts.forgot("ann", world.caller())
     assert len(world.letters("password-reset")) == 5
+
+
+def test_an_address_asks_for_letters_no_more_often_than_a_rate_allows_whomever_they_are_for(world):
+    ann, address = world.person(), "2001:db8::1"
+    forgot, again = world.sso.accounts.forgot, world.sso.signup.send_again
+    for number in range(ASKED.most):
+        (forgot if number % 2 else again)(f"nobody-{number}", world.caller(address))
+    before = len(world.sso.audit.find(most=100))
+    for ask in (forgot, again):
+        with refused("too-many-attempts"):
+            ask("ann", world.caller("2001:db8::2"))
+    assert len(world.sso.audit.find(most=100)) == before
+    assert world.letters("password-reset") == []
+    # Others, super-users and commands go on.
+    for caller in (world.caller("192.0.2.7"), world.caller(address, actor=ann.id), COMMAND):
+        forgot("ann", caller)
+    assert len(world.letters("password-reset")) == 3
+    world.passes(seconds=60)
+    again("ann", world.caller(address))
 
 
 def test_S40_a_reset_link_works_once_for_an_hour_and_ends_every_session(world):
