@@ -161,8 +161,9 @@ def test_a_connection_that_closes_at_any_byte_is_followed_by_another():
     cut = [None]
 
     def cut_short(send, good, number):
-        send(good[: cut[0]])
-        if cut[0] is not None:
+        at = cut[0]  # whoever has the answer goes on to the next
+        send(good[:at])
+        if at is not None:
             close()
 
     with asking(cut_short) as (store, server):
