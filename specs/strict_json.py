@@ -44,7 +44,7 @@ def parse(body: bytes, *, max_depth: int = DEPTH, exact_decimals: bool = False) 
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise _not_json(body, error) from None
+        raise not_json(body, error) from None
     if body.count(b"{") + body.count(b"[") > max_depth:
         check_depth(value, max_depth)
     if exact_decimals:
@@ -86,7 +86,8 @@ def dumps(value: Any) -> bytes:
         raise Problem.of("not-representable", "the answer holds a value that has no form in JSON") from None
 
 
-def _not_json(body: bytes, error: orjson.JSONDecodeError) -> Problem:
+def not_json(body: bytes, error: orjson.JSONDecodeError) -> Problem:
+    """The problem of a *body* that orjson refuses."""
     if not body:
         return _malformed([Fault("", "empty", "the body is empty")])
     if body.startswith(b"\xef\xbb\xbf"):
