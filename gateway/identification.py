@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from gateway.authenticators import Authenticator, Credential, Rejected
+from gateway.authenticators import Authenticator, Credential, Rejected, Unsuited
 from specs.exchange import ANONYMOUS, Identity
 from specs.problems import Problem
 
@@ -42,7 +42,7 @@ class Security:
                 exchange.identity = identity
                 return identity
         else:
-            results, unspent = self._try_each(exchange)
+            results, unspent, unsuited = self._try_each(exchange)
             for alternative in self.alternatives:
                 if all(results.get(definition.name) for definition in alternative):
                     first = results[alternative[0].name]
@@ -50,6 +50,8 @@ class Security:
                     self._settle_beside(exchange, self.definitions, results, unspent)
                     return exchange.identity
             self._settle(exchange, results, unspent)
+            if unsuited is not None:
+                raise unsuited
         detail = "send the credentials that WWW-Authenticate asks for"
         raise Problem.of("unauthenticated", detail, headers=self._challenges)
 
@@ -58,7 +60,7 @@ class Security:
 
         Raises Problem 401 where credentials came and none of them was right.
         """
-        results, unspent = self._try_each(exchange)
+        results, unspent, _ = self._try_each(exchange)
         known = {name: identity for name, identity in results.items() if identity}
         if not known and len(results) < len(self.definitions):
             self._settle(exchange, results, unspent)
@@ -76,23 +78,28 @@ class Security:
             self.failed(exchange)
             return None
 
-    def _try_each(self, exchange: Exchange) -> tuple[dict[str, Identity | None], list[Authenticator]]:
-        """What each definition says, but those that were given wrong credentials; and of these, who spent nothing on them.
+    def _try_each(self, exchange: Exchange) -> tuple[dict[str, Identity | None], list[Authenticator], Unsuited | None]:
+        """What each definition says, but those that were given wrong credentials; of these, who spent nothing on them; and why
+        the first does not take what it knows to be right.
 
         Stops at nothing: which one refused is not to be told from the time it took.
         """
         results: dict[str, Identity | None] = {}
         unspent = []
+        unsuited = None
         for number, definition in enumerate(self.definitions):
             try:
                 results[definition.name] = definition.identify(exchange)
             except Rejected as rejected:
                 if not rejected.spent:
                     unspent.append(definition)
+            except Unsuited as problem:
+                results[definition.name] = None
+                unsuited = unsuited or problem
             except Problem:
                 self._settle_beside(exchange, self.definitions[:number], results, unspent)
                 raise
-        return results, unspent
+        return results, unspent, unsuited
 
     def _settle_beside(
         self,

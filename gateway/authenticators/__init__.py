@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from specs import settings
 from specs.names import LimitName
+from specs.problems import Problem
 from specs.settings import setting
 
 if TYPE_CHECKING:
@@ -74,11 +75,16 @@ class Rejected(Exception):
         self.spent = spent
 
 
+class Unsuited(Problem):
+    """Credentials of this kind are right, but this definition takes others; what the caller is told where none takes them."""
+
+
 class Authenticator:
     """One security definition, ready to prove callers.
 
     `identify` gives the identity; None where the request holds no credentials of this kind; raises `Rejected` where they
-    are wrong. `challenge` is what a 401 carries for it in WWW-Authenticate.
+    are wrong, `Unsuited` where another definition may take them, and any other Problem where none is to. `challenge` is what a
+    401 carries for it in WWW-Authenticate.
     """
 
     word: ClassVar[str] = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway import authenticators
-from gateway.authenticators import Rejected, Tools
+from gateway.authenticators import Rejected, Tools, Unsuited
 from gateway.configuration.parts import Texts
 from specs.problems import ConfigurationError, Problem
 from specs.settings import setting
@@ -95,9 +95,9 @@ class Authenticator(authenticators.Authenticator):
             raise Rejected(spent=True) from None
         session = found.session
         if session is None or (self._apps and session.app not in self._apps):
-            raise Problem.of("forbidden", "this session is of another application")
+            raise Unsuited(403, "forbidden", "this session is of another application")
         if self.settings.second_factor and session.level < 2:
-            raise Problem(403, "mfa-required", "log in with a second factor, or enrol one first")
+            raise Unsuited(403, "mfa-required", "log in with a second factor, or enrol one first")
         # SECURITY: S24. All that was looked at above is of the head and of this definition, but for what the proof stands on; and
         # for an application's secret, which is looked up with each call.
         if proof is not None and SECRET_HEADER not in headers:

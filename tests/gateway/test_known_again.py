@@ -6,6 +6,7 @@ import pytest
 from people import PASSWORD, on_database, refused
 
 from gateway.authenticators import Authenticator, Rejected, sso
+from gateway.identification import Security
 from gateway.linked import Linked
 from specs.exchange import Exchange, Identity
 from sso.attributes import Given
@@ -282,3 +283,36 @@ def test_two_definitions_keep_what_each_has_found(world, staff):
             caller.ask()
     caller.asked = staff
     assert caller.ask().definition == "staff"
+
+
+def test_a_definition_that_takes_other_sessions_keeps_nobody_out_whom_another_one_takes(world):
+    world.person()
+    token = world.log_in().token
+
+    def definition(name, **settings):
+        return sso.Authenticator(name, SimpleNamespace(**{**SETTINGS, **settings}), SimpleNamespace(people=world.sso))
+
+    others, proven, staff = (
+        definition("others", apps=["batch"]),
+        definition("proven", second_factor=True),
+        definition("staff"),
+    )
+    failures = []
+
+    def asked(*alternatives):
+        return bearer(Security([[one] for one in alternatives], failures.append), token)
+
+    assert asked(others, proven, staff).ask().definition == "staff"
+    for alternatives, code in (
+        ([others], "forbidden"),
+        ([others, proven], "forbidden"),
+        ([proven, others], "mfa-required"),
+    ):
+        with refused(code):
+            asked(*alternatives).ask()
+    # Whoever reads the documentation is shown what they may call, and is refused for nothing that they may not.
+    security = Security([[others], [proven], [staff]], failures.append)
+    exchange = Exchange("t", "GET", "/docs", "", {"authorization": f"Bearer {token}"}, 0, "acme.example", "https")
+    assert {*security.recognise(exchange)} == {"staff"}
+    assert {*Security([[others], [proven]], failures.append).recognise(exchange)} == set()
+    assert failures == []
