@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from math import inf
-from sys import getrefcount
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from backends.permits import Permits
 from security.threads import Threads
 from specs.exchange import NOTHING
 from specs.long_json import LONG as LONG  # what is longer is worked on beside the loop
+from specs.long_json import take_apart
 from specs.problems import Problem
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ THAW: Final = 60.0
 #: Answers with a list of so many values, or a map, are printed beside the loop. PERF: the way to the thread and back is 0.06 ms, a
 #: hundred rows of ten members as XML 3 ms.
 MANY_VALUES: Final = 100
-#: So many values are let go of at once.
-_IN_TURN: Final = 4096
 _LONGEST_WAIT: Final = 3600.0
 
 
@@ -168,10 +166,7 @@ def beside(work: Callable[[], T], size: int, until: float = inf) -> T:
 
 
 def let_go(exchange: Exchange) -> None:
-    """Forget what was made of a long body, while others are served; the exchange is over.
-
-    WHY: the last reference to four million lists frees them all in one call, and nobody else computes for a quarter of a second.
-    """
+    """Forget what was made of a long body, while others are served; the exchange is over."""
     held = {id(value): value for value in (exchange.payload, exchange.input, exchange.form)}
     outcome = exchange.outcome
     if outcome is not None:
@@ -182,29 +177,6 @@ def let_go(exchange: Exchange) -> None:
     values = list(held.values())
     held.clear()
     beside(lambda: take_apart(values), len(exchange.body))
-
-
-def take_apart(values: list[Any]) -> None:
-    """Empty *values*, and the lists and maps in them, a few at a time; what somebody else refers to stays as it is."""
-    while values:
-        value = values.pop()
-        # Referred to by this name and by the question: nobody else has it.
-        if getrefcount(value) > 2:
-            continue
-        if isinstance(value, list):
-            while value:
-                part = value[-_IN_TURN:]
-                del value[-_IN_TURN:]
-                values += [inner for inner in part if inner and isinstance(inner, (list, dict))]
-                part.clear()
-        elif isinstance(value, dict):
-            # WHY by the class: a record's members hide its methods.
-            while len(value) > _IN_TURN:
-                part = [dict.popitem(value)[1] for _ in range(_IN_TURN)]
-                values += [inner for inner in part if inner and isinstance(inner, (list, dict))]
-                part.clear()
-            values += [inner for inner in dict.values(value) if inner and isinstance(inner, (list, dict))]
-            dict.clear(value)
 
 
 def _captured(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:

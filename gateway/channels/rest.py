@@ -18,6 +18,7 @@ from specs.compression import encode_content, encode_stream, tells_secrets
 from specs.exchange import Call, Outcome
 from specs.formats import Parsed
 from specs.lifetime import UNENDING, Lifetime
+from specs.long_json import take_apart
 from specs.names import ServiceName
 from specs.problems import Fault, Problem
 from specs.query import parse_query
@@ -174,7 +175,14 @@ class Channel(channels.Channel):
 
         def work() -> tuple[Parsed, Any]:
             parsed = found.parse(body, contract.contract, content_type=content_type)
-            return parsed, self._checked(contract, parsed, above, below)
+            try:
+                return parsed, self._checked(contract, parsed, above, below)
+            except Problem as problem:
+                # WHY: frames would refer to it until the loop lets go of all at once.
+                problem.__traceback__ = problem.__context__ = None
+                read, parsed = [parsed.payload], NO_BODY
+                take_apart(read)
+                raise
 
         parsed, exchange.input = beside(work, len(body), self._until(exchange))
         self._keep(exchange, found, parsed)

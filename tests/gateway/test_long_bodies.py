@@ -11,7 +11,7 @@ import pytest
 from running import ROOT, gateway
 from wires import read_answer
 
-from gateway.long_bodies import take_apart
+from specs.long_json import take_apart
 from specs.records import Record
 
 DOCUMENT = """
