@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, update
 
 from specs.problems import Problem
-from sso import names, tables
+from sso import names, tables, workflow
 from sso.audit import Caller
 from sso.desk import Desk
 from sso.problems import invalid, refusal
@@ -95,7 +95,9 @@ class Accounts(Desk):
             if self.throttle.wait(connection, charge) > 0:
                 return
             self.throttle.count(connection, charge)
-            if row is not None and row.state == "active":
+            # WHY: whoever has signed up and lost the letter is told to come here, as is who finds that somebody else has signed up
+            # with their address.
+            if row is not None and (row.state == "active" or row.state in workflow.UNCONFIRMED):
                 lifetime = self.settings.password.reset_lifetime
                 token = self.tokens.issue(connection, "reset", row.id, lifetime)
                 self.users.write_to(connection, row, "password-reset", {"token": token})
@@ -118,7 +120,10 @@ class Accounts(Desk):
     def reset(self, reset_key: str, new: str, caller: Caller) -> None:
         """Set a new password by the key of `verify_reset`. It logs nobody in, and leaves the second factor (S40).
 
-        Every session ends. Raises Problem 400 for a key that cannot be used, 422 for a weak password, which leaves the key good.
+        Every session ends, and an address that was not confirmed yet is by this: the letter went there. SECURITY: a password that
+        a stranger has chosen for an account with somebody's address is over before the account is anybody's.
+
+        Raises Problem 400 for a key that cannot be used, 422 for a weak password, which leaves the key good.
         """
         found = self.database.read(lambda connection: self.tokens.find(connection, "reset-key", reset_key))
         if found is None:
@@ -131,8 +136,12 @@ class Accounts(Desk):
         def work(connection: Connection) -> None:
             if self.tokens.use(connection, "reset-key", reset_key) is None:
                 raise refusal("token-invalid", "this link cannot be used (any more)")
-            self.users.set_password(connection, self.users.row(connection, found.user_id), stored)
-            self.audit.record(connection, "password.reset", caller, target=found.user_id)
+            row = self.users.row(connection, found.user_id)
+            self.users.set_password(connection, row, stored)
+            self.audit.record(connection, "password.reset", caller, target=row.id)
+            if row.state in workflow.UNCONFIRMED:
+                self.tokens.revoke(connection, row.id, "confirm")
+                self.users.apply(connection, row.id, "confirm", caller)
 
         self.database.write(work)
 

@@ -28,7 +28,6 @@ log = logging.getLogger("gatewright.sso")
 
 #: How long a sign-up waits to be confirmed; longer where its last link holds for longer.
 PATIENCE: Final = timedelta(days=7)
-_UNCONFIRMED: Final = ("new", "unconfirmed")
 #: Calls a service by its name.
 Invoke = Callable[[str, Mapping[str, Any]], Any]
 
@@ -94,7 +93,7 @@ class SignUp:
 
         def work(connection: Connection) -> None:
             row = self.users.by_identifier(connection, identifier)
-            if row is not None and row.state in _UNCONFIRMED:
+            if row is not None and row.state in workflow.UNCONFIRMED:
                 self._ask(connection, row)
 
         self.database.write(work)
@@ -103,7 +102,7 @@ class SignUp:
         """Forget sign-ups that nobody has confirmed in time; how many there were, 500 at most."""
         users, tokens, now = tables.users, tables.tokens, self.users.clock()
         open_links = select(tokens.c.user_id).where(tokens.c.kind == "confirm", tokens.c.expires_at > now)
-        waited = (users.c.state.in_(_UNCONFIRMED), users.c.created_at <= now - PATIENCE)
+        waited = (users.c.state.in_(workflow.UNCONFIRMED), users.c.created_at <= now - PATIENCE)
         abandoned = select(users.c.id).where(*waited, users.c.id.not_in(open_links)).limit(500)
 
         def work(connection: Connection) -> int:
@@ -137,7 +136,7 @@ class SignUp:
         connection.execute(insert(tables.users).values(row))
         self.audit.record(connection, "user.sign-up", caller, target=row["id"], actor=row["id"])
         kept = self.users.row(connection, row["id"])
-        if kept.state in _UNCONFIRMED:
+        if kept.state in workflow.UNCONFIRMED:
             self._ask(connection, kept)
         elif kept.state == "active":
             self.users.write_to(connection, kept, "welcome")

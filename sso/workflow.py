@@ -35,6 +35,9 @@ TRANSITIONS: Final[dict[tuple[str, str], str]] = {
     **{(state, "delete"): "deleted" for state in STATES if state != "deleted"},
 }
 
+#: Nobody has shown yet to whom the address is.
+UNCONFIRMED: Final = ("new", "unconfirmed")
+
 
 def first(*, approval: bool, confirmation: bool) -> str:
     """The state in which an account begins."""

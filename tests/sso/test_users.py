@@ -156,6 +156,33 @@ def test_a_sign_up_that_nobody_confirms_takes_nobodys_name_and_address_for_good(
         world.sso.signup.confirm(first["ann"], world.caller())
 
 
+@pytest.mark.parametrize(("approval", "state"), [(False, "active"), (True, "unapproved")])
+def test_an_address_that_a_stranger_has_signed_up_with_is_its_owners_by_a_reset_and_the_strangers_password_is_over(
+    world, approval, state
+):
+    world.configure(signup={"approval": approval})
+    world.sso.signup.sign_up(NewUser("mallory", "ann@example.org", PASSWORD), world.caller("203.0.113.9"))
+    theirs = world.letters("confirm")[0].values["token"]
+    # The owner comes later, is told that there is an account, and asks for another password.
+    world.sso.signup.sign_up(world.new_user("ann"), world.caller())
+    assert [letter.address for letter in world.letters("already-registered")] == ["ann@example.org"]
+    world.sso.accounts.forgot("ann@example.org", world.caller())
+    (letter,) = world.letters("password-reset")
+    key = world.sso.accounts.verify_reset(letter.values["token"], world.caller()).reset_key
+    world.sso.accounts.reset(key, OTHER, world.caller())
+    (user,) = world.sso.users.search({"email": "ann@example.org"}, COMMAND)
+    assert (user.username, user.state) == ("mallory", state)
+    with refused("invalid-credentials"):
+        world.log_in("mallory", PASSWORD)
+    with refused("token-invalid"):
+        world.sso.signup.confirm(theirs, world.caller())
+    if approval:
+        with refused("account-unapproved"):
+            world.log_in("mallory", OTHER)
+    else:
+        assert world.log_in("ann@example.org", OTHER).user.username == "mallory"
+
+
 def test_S7_nobody_approves_of_themselves_and_a_decision_is_made_and_told_once(world):
     world.configure(signup={"approval": True})
     sign_up(world)
