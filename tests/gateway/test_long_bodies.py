@@ -92,16 +92,16 @@ def envelope(inside):
 PART = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n%b\r\n'
 #: By name: the path, its Content-Type, further headers, the body, and the status of its answer.
 LONG = {
-    "JSON of small lists": ("/free", JSON, "", lambda: listed(b"[]", 4 * MEGABYTE), 200),
+    "JSON of small lists": ("/free", JSON, "", lambda: listed(b"[]", 2 * MEGABYTE), 200),
     "JSON nested deep": ("/free", JSON, "", lambda: listed(b"[" * 60 + b"]" * 60, MEGABYTE), 200),
     "JSON that comes twice": ("/free", JSON, "", lambda: listed(b'{"a":0,"\\u0061":0}', MEGABYTE), 400),
-    "JSON in gzip": ("/free", JSON, "Content-Encoding: gzip\r\n", lambda: gzip.compress(listed(b'{"a":0}', 4 * MEGABYTE)), 200),
-    "a contract": ("/rows", JSON, "", lambda: rows(b'{"a":"7"}', 2 * MEGABYTE), 200),
-    "many faults": ("/rows", JSON, "", lambda: rows(b'{"a":[]}', 8 * MEGABYTE), 400),
-    "many faults of a schema": ("/checked", JSON, "", lambda: rows(b'{"a":[]}', 8 * MEGABYTE), 400),
+    "JSON in gzip": ("/free", JSON, "Content-Encoding: gzip\r\n", lambda: gzip.compress(listed(b'{"a":0}', 2 * MEGABYTE)), 200),
+    "a contract": ("/rows", JSON, "", lambda: rows(b'{"a":"7"}', MEGABYTE), 200),
+    "many faults": ("/rows", JSON, "", lambda: rows(b'{"a":[]}', 3 * MEGABYTE), 400),
+    "many faults of a schema": ("/checked", JSON, "", lambda: rows(b'{"a":[]}', 3 * MEGABYTE), 400),
     "XML": ("/free", XML, "", lambda: b"<r>" + b"<a>&lt;</a>" * 90_000 + b"</r>", 200),
     "SOAP": ("/soap", XML, "", lambda: envelope(b"<rows><a>1</a></rows>" * 40_000), 200),
-    "a form": ("/free", FORM, "", lambda: b"a=" + b"a%20" * MEGABYTE, 200),
+    "a form": ("/free", FORM, "", lambda: b"a=" + b"a%20" * (MEGABYTE // 2), 200),
     "a form of parts": (
         "/free",
         "multipart/form-data; boundary=x",
@@ -110,7 +110,7 @@ LONG = {
         200,
     ),
     "an answer as XML": ("/echo", JSON, "Accept: application/xml\r\n", lambda: listed(b'"a"', MEGABYTE), 200),
-    "an answer in gzip": ("/echo", JSON, "Accept-Encoding: gzip\r\n", lambda: listed(b"1.25,17,[]", 4 * MEGABYTE), 200),
+    "an answer in gzip": ("/echo", JSON, "Accept-Encoding: gzip\r\n", lambda: listed(b"1.25,17,[]", 2 * MEGABYTE), 200),
 }  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def test_what_is_long_is_read_and_refused_as_what_is_short(served):
 
 
 def test_many_long_bodies_at_once_all_get_their_turn(served):
-    sizes = [2 * MEGABYTE, MEGABYTE // 2] * 3
+    sizes = [MEGABYTE + MEGABYTE // 4, MEGABYTE // 4] * 3
     answers = []
 
     def call(size):
