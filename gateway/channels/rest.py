@@ -139,17 +139,16 @@ class Channel(channels.Channel):
                 self._read_long(exchange, contract, body_format, above, below)
                 return
             if body:
-                body_format = self._format_of(exchange, body_format)
-                parsed = body_format.parse(body, contract.contract, content_type=exchange.content_type)
-                self._keep(exchange, body_format, parsed)
-        exchange.input = self._checked(contract, parsed, above, below)
-
-    def _checked(
-        self, contract: CompiledContract, parsed: Parsed, above: Mapping[str, Any], below: Mapping[str, Any] | None
-    ) -> Any:
+                format_ = self._format_of(exchange, body_format)
+                parsed = format_.parse(body, contract.contract, content_type=exchange.content_type)
+                exchange.payload = parsed.payload
+                if parsed.files:
+                    exchange.files = parsed.files
+                if format_.word == "form":
+                    exchange.form = parsed.payload
         runtime = self._runtime
         try:
-            return contract.read(
+            exchange.input = contract.read(
                 parsed.payload,
                 above,
                 fallback=below,
@@ -169,23 +168,33 @@ class Channel(channels.Channel):
         below: Mapping[str, Any] | None,
     ) -> None:
         """Parse and check a long body, while others are served."""
-        body = exchange.body
+        body, runtime = exchange.body, self._runtime
         found = self._format_of(exchange, format_)
         content_type = exchange.content_type
 
         def work() -> tuple[Parsed, Any]:
             parsed = found.parse(body, contract.contract, content_type=content_type)
             try:
-                return parsed, self._checked(contract, parsed, above, below)
+                return parsed, contract.read(
+                    parsed.payload,
+                    above,
+                    fallback=below,
+                    textual=parsed.textual,
+                    validate=runtime.validate,
+                    pointer=parsed.pointer,
+                )
             except Problem as problem:
-                # WHY: frames would refer to it until the loop lets go of all at once.
-                problem.__traceback__ = problem.__context__ = None
+                # WHY: frames would refer to what was read until the loop lets go of all at once.
+                problem.__traceback__ = None
                 read, parsed = [parsed.payload], NO_BODY
                 take_apart(read)
-                raise
+                raise told(problem, runtime.error_details) from None
 
         parsed, exchange.input = beside(work, len(body), self._until(exchange))
-        self._keep(exchange, found, parsed)
+        exchange.payload = parsed.payload
+        exchange.files = parsed.files
+        if found.word == "form":
+            exchange.form = parsed.payload
 
     def _until(self, exchange: Exchange) -> float:
         return exchange.started_ns / 1e9 + self._deadline if self._deadline else inf
@@ -228,15 +237,6 @@ class Channel(channels.Channel):
                 content_type, self._formats, body=exchange.body, known_by_cookie=known_by_cookie
             )
         return format_
-
-    @staticmethod
-    def _keep(exchange: Exchange, format_: Format, parsed: Parsed) -> None:
-        """Fill the payload and what comes with it."""
-        exchange.payload = parsed.payload
-        if parsed.files:
-            exchange.files = parsed.files
-        if format_.word == "form":
-            exchange.form = parsed.payload
 
     # execute
 
