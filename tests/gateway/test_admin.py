@@ -336,3 +336,11 @@ def test_a_new_password_replaces_the_old_one_at_once(tmp_path):
     with pytest.raises(ConfigurationError, match="at least 12"):
         administrators.set_password("admin", "short")
     database.close()
+
+
+def test_a_name_that_the_database_could_not_hold_is_nobodys(postgresql_server):
+    database = open_database(postgresql_server.new_database())
+    migrate(database)
+    administrators = Administrators(database, Keyring.generate())
+    assert not administrators.verify("ro\0ot", PASSWORD)
+    database.close()
