@@ -266,7 +266,10 @@ class Channel(channels.Channel):
             exchange.response_body = b""
         else:
             contract = self._contract.contract if self._contract is not None else None
-            if is_long(exchange.body, outcome.payload, self._growing):
+            payload = outcome.payload
+            # WHY: a map is printed as JSON in one call that lets nobody else compute, in whatever thread. PERF: 0.05 us.
+            slowly = type(payload) is list or format_.word == "xml"
+            if slowly and is_long(exchange.body, payload, self._growing):
                 body, content_type = beside(lambda: render(outcome, format_, contract), len(exchange.body))
             else:
                 body, content_type = render(outcome, format_, contract)
