@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -97,10 +98,12 @@ class Administrators:
             if connection.execute(count).scalar_one():  # type: ignore[attr-defined]
                 return False
             connection.execute(ADMINISTRATORS.insert(), row)  # type: ignore[attr-defined]
+            # WHY: here, where nobody else can be: of two that start at once the file is of the one whose password counts.
+            with suppress(FileNotFoundError):  # in place, if this is tried again
+                beside.replace(path)
             return True
 
-        beside.replace(path)
-        if self._database.write(first):
-            return path
-        path.unlink(missing_ok=True)
-        return None
+        try:
+            return path if self._database.write(first) else None
+        finally:
+            beside.unlink(missing_ok=True)

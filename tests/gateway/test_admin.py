@@ -324,6 +324,26 @@ def test_the_first_administrator_is_made_once_with_a_random_password(tmp_path):
     assert len(passwords) == 2
 
 
+def test_of_two_that_start_at_once_the_file_has_the_password_that_counts(tmp_path, monkeypatch):
+    database, beside = open_database(tmp_path), open_database(tmp_path)
+    migrate(database)
+    keyring, made = Keyring.generate(), []
+    administrators, others = Administrators(database, keyring), Administrators(beside, keyring)
+    write = database.write
+
+    def late(work):
+        made.append(others.ensure_first(tmp_path))
+        return write(work)
+
+    monkeypatch.setattr(database, "write", late)
+    assert administrators.ensure_first(tmp_path) is None
+    assert made == [tmp_path / "admin-password"]
+    assert administrators.verify(*made[0].read_text().strip().split(":"))
+    assert [path.name for path in tmp_path.glob(".admin-password*")] == []
+    database.close()
+    beside.close()
+
+
 def test_a_new_password_replaces_the_old_one_at_once(tmp_path):
     database = open_database(tmp_path)
     migrate(database)
