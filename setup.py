@@ -11,7 +11,7 @@ setup(
             extra_compile_args=["-O2", "-std=c11"],
             optional=True,
         ),
-        # Records of contracts that come as they were declared; without it specs/reading.py and specs/writing.py read and write each.
+        # Records that come as their contracts say; without it specs/reading.py and specs/writing.py look at each member.
         Extension("specs._records", ["specs/_records.c"], extra_compile_args=["-O2", "-std=c11"], optional=True),
         # Heads of answers; without it gateway/answer.py writes each.
         Extension("gateway._answer", ["gateway/_answer.c"], extra_compile_args=["-O2", "-std=c11"], optional=True),
