@@ -17,6 +17,7 @@ from pathlib import Path
 import channels
 import documents
 import limit_costs
+import pairs
 import sessions
 import soap
 import starts
@@ -24,7 +25,9 @@ from harness import CLIENT_CORE, CONNECTIONS, HERE, MUCH, SCRATCH, SERVER_CORE, 
 from parts import REQUESTS
 from subjects import FORWARDERS, PEERS, NotInstalled, gatewright, install_peers, say
 
-SECTIONS = ("requests", "limits", "sessions", "peers", "forwarding", "channels", "soap", "documents", "parts", "starts")
+SECTIONS = (
+    "requests", "pairs", "limits", "sessions", "peers", "forwarding", "channels", "soap", "documents", "parts", "starts",
+)  # fmt: skip
 ROWS = {
     "whole": "whole path: Basic, allowlist, 3 limits, schema",
     "none": "the same with no limits",
@@ -178,6 +181,8 @@ def main() -> None:
         reports.append(
             (f"Forwarding an order of 200 bytes to a system that answers 200, best of {rounds}", forwarded.lines)
         )
+    if "pairs" in sections:
+        reports.append((f"Beside peers: medians of {pairs.TURNS} turns", lambda: pairs.lines(load, seconds)))
     if "limits" in sections:
         reports.append((f"Limits: medians of {limit_costs.TURNS} turns", lambda: limit_costs.lines(load, seconds)))
     if "sessions" in sections:
