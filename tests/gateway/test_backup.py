@@ -7,6 +7,7 @@ import socket
 import stat
 import tarfile
 import threading
+import zlib
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -351,7 +352,15 @@ def test_one_flipped_bit_is_refused_wherever_it_counts(archive, tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
         bad.write_bytes(damaged)
-        assert refused(bad, tmp_path / f"d{number}"), place
+        # The last byte that is packed may have bits that nobody reads.
+        assert refused(bad, tmp_path / f"d{number}") or unpacked(damaged) == unpacked(whole), place
+
+
+def unpacked(octets):
+    try:
+        return gzip.decompress(octets)
+    except (EOFError, OSError, zlib.error):
+        return None
 
 
 @pytest.mark.parametrize("kept", [0, 10, 1000, -2000])

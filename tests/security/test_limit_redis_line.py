@@ -244,7 +244,7 @@ def test_an_answer_that_comes_too_late_is_nobodys(monkeypatch):
         assert not asks(store, "a")
         failed.set()
         assert eventually(lambda: asks(store, "b"))
-        assert late
+        assert eventually(lambda: late)
         assert server.connections >= 2
 
 
