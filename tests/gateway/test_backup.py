@@ -352,7 +352,7 @@ def test_one_flipped_bit_is_refused_wherever_it_counts(archive, tmp_path):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
         bad.write_bytes(damaged)
-        # The last byte that is packed may have bits that nobody reads.
+        # Between the blocks of what is packed there may be bits that nobody reads.
         assert refused(bad, tmp_path / f"d{number}") or unpacked(damaged) == unpacked(whole), place
 
 
