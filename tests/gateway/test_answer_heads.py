@@ -83,7 +83,8 @@ def test_nothing_is_left_of_heads():
     pairs = [("Content-Type", "a" * 500), ("ETag", "b")]
     gc.collect()
     before = sys.getallocatedblocks()
-    for _ in range(1000):
+    for _ in range(3000):
         answer.head_of(200, pairs, OURS)
         answer._in_c("HTTP/1.1 200 OK\r\n", [*pairs, ("a", "\n")], OURS, answer._names)
-    assert sys.getallocatedblocks() - before < 100
+    # One that stayed of each round would be more; other threads of this process have theirs.
+    assert sys.getallocatedblocks() - before < 2500

@@ -234,10 +234,11 @@ def test_nothing_is_left_of_plans_and_records():
     gc.collect()
     assert [one() for one in classes] == [None] * 3
     before = sys.getallocatedblocks()
-    for _ in range(50):
+    for _ in range(1000):
         rounds()
     gc.collect()
-    assert sys.getallocatedblocks() - before < 200
+    # One that stayed of each round would be more; other threads of this process have theirs.
+    assert sys.getallocatedblocks() - before < 900
 
 
 def test_numbers_at_the_edge():
