@@ -47,8 +47,10 @@ class Writer:
             field.name: _EMPTY_FORMS.get(field.type) for field in contract.output or () if field.name in self._forced
         }
         self._picky = bool(self._skip_empty or self._empty)
-        # PERF: where nothing but the plan is asked, 0.3 us of asking is spared.
-        self._quick = self._plan.apply if self.declared and not (self._repeated or self._picky) else _nothing
+        self._quick: Apply = _nothing
+        if self.declared and not (self._repeated or self._picky):
+            # PERF: 0.3 us less where nothing but the plan is asked; where it does not know, it is not asked again.
+            self._quick, self._plan = self._plan.apply, self._plan._replace(apply=_nothing)
         self._make = cast("type[OutputRecord]", shape(contract.output or (), OutputRecord, repeated=contract.repeated))
 
     def new(self) -> OutputRecord | None:
