@@ -146,18 +146,26 @@ class Channel(channels.Channel):
                     exchange.files = parsed.files
                 if format_.word == "form":
                     exchange.form = parsed.payload
-        runtime = self._runtime
         try:
-            exchange.input = contract.read(
-                parsed.payload,
-                above,
-                fallback=below,
-                textual=parsed.textual,
-                validate=runtime.validate,
-                pointer=parsed.pointer,
-            )
+            exchange.input = self._input(contract, parsed, above, below)
         except Problem as problem:
-            raise told(problem, runtime.error_details) from None
+            raise told(problem, self._runtime.error_details) from None
+
+    def _input(
+        self,
+        contract: CompiledContract,
+        parsed: Parsed,
+        above: Mapping[str, Any],
+        below: Mapping[str, Any] | None,
+    ) -> Any:
+        return contract.read(
+            parsed.payload,
+            above,
+            fallback=below,
+            textual=parsed.textual,
+            validate=self._runtime.validate,
+            pointer=parsed.pointer,
+        )
 
     def _read_long(
         self,
@@ -168,27 +176,20 @@ class Channel(channels.Channel):
         below: Mapping[str, Any] | None,
     ) -> None:
         """Parse and check a long body, while others are served."""
-        body, runtime = exchange.body, self._runtime
+        body, details = exchange.body, self._runtime.error_details
         found = self._format_of(exchange, format_)
         content_type = exchange.content_type
 
         def work() -> tuple[Parsed, Any]:
             parsed = found.parse(body, contract.contract, content_type=content_type)
             try:
-                return parsed, contract.read(
-                    parsed.payload,
-                    above,
-                    fallback=below,
-                    textual=parsed.textual,
-                    validate=runtime.validate,
-                    pointer=parsed.pointer,
-                )
+                return parsed, self._input(contract, parsed, above, below)
             except Problem as problem:
                 # WHY: frames would refer to what was read until the loop lets go of all at once.
                 problem.__traceback__ = None
                 read, parsed = [parsed.payload], NO_BODY
                 take_apart(read)
-                raise told(problem, runtime.error_details) from None
+                raise told(problem, details) from None
 
         parsed, exchange.input = beside(work, len(body), self._until(exchange))
         exchange.payload = parsed.payload
